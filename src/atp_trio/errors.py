@@ -1,0 +1,171 @@
+"""Every exception that atp-trio raises on purpose.
+
+```
+AtpError
+├── ConfigError                       a URI, a setting or an argument that cannot be meant (also ValueError)
+├── ProtocolError
+│   ├── LocalProtocolError            we were asked to break the protocol
+│   └── RemoteProtocolError           the peer broke it
+│       ├── MalformedMessage          its bytes do not fit the message's layout, or a limit of ours
+│       ├── UnknownMessage            a type that this channel does not have
+│       └── UnexpectedMessage         a message that is not allowed now
+├── TransportError
+│   ├── ConnectFailed                 no connection: refused, no such host, no such socket
+│   │   └── TlsError                  the TLS handshake or the certificate's verification failed
+│   ├── LinkError                     the server refused the link; `code` is SPICE's link error
+│   │   ├── LinkInvalidMagic, LinkInvalidData, LinkVersionMismatch, LinkNeedSecured, LinkNeedUnsecured
+│   │   ├── AuthenticationFailed      wrong, missing or expired ticket (PERMISSION_DENIED)
+│   │   └── LinkBadConnectionId, LinkChannelNotAvailable
+│   ├── ConnectionLost                the connection ended under us (also trio.BrokenResourceError)
+│   ├── ChannelNotAvailable           this machine offers no such channel
+│   └── HostNotFound, DomainNotFound
+├── ImageError                        an image that cannot be decoded, or is larger than the limit
+└── HypervisorError
+    ├── QmpError
+    └── QgaError
+```
+
+Facts are attributes, the sentence is `str(error)`, the cause is `__cause__`.
+"""
+
+from __future__ import annotations
+
+import trio
+
+
+class AtpError(Exception):
+    """The root of the tree."""
+
+
+class ConfigError(AtpError, ValueError):
+    """A URI, a setting or an argument that cannot be meant."""
+
+
+class ProtocolError(AtpError):
+    """The protocol was broken, or would have been."""
+
+
+class LocalProtocolError(ProtocolError):
+    """The caller asked for something the protocol does not allow here; nothing was sent."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what the protocol does not allow."""
+
+
+class MalformedMessage(RemoteProtocolError):
+    """Bytes that do not fit the layout of the message they claim to be, or that exceed a limit of ours."""
+
+
+class UnknownMessage(RemoteProtocolError):
+    """A message type that the channel does not have."""
+
+
+class UnexpectedMessage(RemoteProtocolError):
+    """A message that exists but is not allowed in the present state."""
+
+
+class TransportError(AtpError):
+    """The connection could not be had, or was lost."""
+
+
+class ConnectFailed(TransportError):
+    """No connection: refused, no such host, no such socket."""
+
+
+class TlsError(ConnectFailed):
+    """The TLS handshake failed, or the peer's certificate did not verify."""
+
+
+class ConnectionLost(TransportError, trio.BrokenResourceError):
+    """The connection ended under us: reset, end of stream in the middle, or a peer that broke the protocol (the cause)."""
+
+
+class ChannelNotAvailable(TransportError):
+    """The machine does not offer this channel, or it is not open."""
+
+
+class HostNotFound(TransportError):
+    """No host of that id is known."""
+
+
+class DomainNotFound(TransportError):
+    """The host has no domain of that name, UUID or id."""
+
+
+class LinkError(TransportError):
+    """The server refused the link.
+
+    Attributes:
+        code: SPICE's link error number, as in `SPICE_LINK_ERR_*`.
+    """
+
+    default_code = 1
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = self.default_code if code is None else code
+
+
+class LinkInvalidMagic(LinkError):
+    """INVALID_MAGIC: the server did not take our first bytes for SPICE."""
+
+    default_code = 2
+
+
+class LinkInvalidData(LinkError):
+    """INVALID_DATA: the server found our link message or authentication mechanism invalid."""
+
+    default_code = 3
+
+
+class LinkVersionMismatch(LinkError):
+    """VERSION_MISMATCH: the server speaks another major version of the protocol, or requires SASL."""
+
+    default_code = 4
+
+
+class LinkNeedSecured(LinkError):
+    """NEED_SECURED: the server wants this channel over TLS."""
+
+    default_code = 5
+
+
+class LinkNeedUnsecured(LinkError):
+    """NEED_UNSECURED: the server wants this channel without TLS."""
+
+    default_code = 6
+
+
+class AuthenticationFailed(LinkError):
+    """PERMISSION_DENIED: the ticket is wrong, missing or expired."""
+
+    default_code = 7
+
+
+class LinkBadConnectionId(LinkError):
+    """BAD_CONNECTION_ID: the server does not know the connection this channel names."""
+
+    default_code = 8
+
+
+class LinkChannelNotAvailable(LinkError):
+    """CHANNEL_NOT_AVAILABLE: the channel vanished while it was being linked."""
+
+    default_code = 9
+
+
+class ImageError(AtpError):
+    """An image that cannot be decoded, or whose size is over the limit."""
+
+
+class HypervisorError(AtpError):
+    """A call to libvirt or to what it reaches failed."""
+
+
+class QmpError(HypervisorError):
+    """QEMU answered a QMP command with an error."""
+
+
+class QgaError(HypervisorError):
+    """The guest agent answered with an error, or not at all."""
