@@ -47,7 +47,7 @@ context = xkb.Context()
 
 def symbol_of(sym: int) -> str:
     """Give a keysym as our tables have it: a character, the name of a dead key, or nothing."""
-    name = xkb.keysym_get_name(sym)
+    name: str = xkb.keysym_get_name(sym)
     if name.startswith("dead_"):
         return name
     text = xkb.keysym_to_string(sym) or ""
@@ -60,7 +60,7 @@ def keymap_of(name: str, options: str = "") -> xkb.Keymap:
 
 
 def has_altgr(keymap: xkb.Keymap) -> bool:
-    return xkb.keysym_get_name(keymap.state_new().key_get_one_sym(ALTGR)) == "ISO_Level3_Shift"
+    return bool(xkb.keysym_get_name(keymap.state_new().key_get_one_sym(ALTGR)) == "ISO_Level3_Shift")
 
 
 def layout_table(keymap: xkb.Keymap) -> dict[str, Any]:
@@ -159,14 +159,15 @@ def ask_qemu() -> dict[str, Any]:
     with subprocess.Popen(
         ["qemu-system-x86_64", *arguments, str(log)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as qemu:
-        assert qemu.stdin
-        assert qemu.stdout
-        qemu.stdout.readline()
+        requests, replies = qemu.stdin, qemu.stdout
+        assert requests
+        assert replies
+        replies.readline()
 
         def call(execute: str, **arguments: Any) -> Any:
-            qemu.stdin.write(json.dumps({"execute": execute, "arguments": arguments}) + "\n")
-            qemu.stdin.flush()
-            while "event" in (reply := json.loads(qemu.stdout.readline())):
+            requests.write(json.dumps({"execute": execute, "arguments": arguments}) + "\n")
+            requests.flush()
+            while "event" in (reply := json.loads(replies.readline())):
                 pass
             return reply["return"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 
+_SPICE_PAUSE = b"\xe0\x46"
 _BREAK = 0x80  # set 1: the last byte of a make code with bit 7 set is the break code
 
 
@@ -22,9 +23,9 @@ class Key(enum.Enum):
     evdev: int
     """Linux's number of the key. xkb's keycode is 8 more."""
     make_code: bytes
-    """What a keyboard sends when the key goes down, without the fake shifts that surround Print Screen."""
+    """What a keyboard sends when the key goes down, without the fake shifts that surround Print Screen: `e0 37`."""
     break_code: bytes
-    """What a keyboard sends when the key goes up."""
+    """What a keyboard sends when the key goes up. Pause's follows its make code at once."""
     qcode: str
     """The name of the key in QMP's `send-key` and `input-send-event`."""
 
@@ -40,14 +41,14 @@ class Key(enum.Enum):
     def scancode_down(self) -> int:
         """Give the key as SPICE's KEY_DOWN carries it: the make code, first byte least significant.
 
-        Pause is three bytes here and three in `scancode_up`. A keyboard sends all six at once, when the key goes down, and a
-        guest learns of the key when it has them all.
+        Pause goes as `e0 46`, which on a keyboard is Pause with Ctrl. QEMU takes either for Pause and lets the guest's keyboard
+        make of it what it should, but of the true sequence of six bytes it makes a press that is never released (7.2 does).
         """
-        return int.from_bytes(self.make_code, "little")
+        return int.from_bytes(_SPICE_PAUSE if self is Key.PAUSE else self.make_code, "little")
 
     def scancode_up(self) -> int:
         """Give the key as SPICE's KEY_UP carries it: the break code, first byte least significant."""
-        return int.from_bytes(self.break_code, "little")
+        return self.scancode_down() | (_BREAK << 8 if self.make_code[0] >= 0xE0 else _BREAK)
 
     def __repr__(self) -> str:
         return f"Key.{self.name}"
