@@ -1,0 +1,1 @@
+"""One face for each codec of the wire, ours in C or a library's."""
