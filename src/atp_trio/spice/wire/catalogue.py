@@ -15,27 +15,6 @@ from atp_trio.spice.wire.layout import Layout, members_of
 from atp_trio.spice.wire.number import flag_names
 
 T = TypeVar("T")
-SPECIFIERS = (
-    fields.u8,
-    fields.u16,
-    fields.u32,
-    fields.u64,
-    fields.i16,
-    fields.i32,
-    fields.i64,
-    fields.fixed28_4,
-    fields.fixed16_16,
-    fields.octets,
-    fields.nested,
-    fields.counted,
-    fields.counted_bytes,
-    fields.elements,
-    fields.sized_bytes,
-    fields.to_end,
-    fields.elements_to_end,
-    fields.pointer,
-    fields.switch,
-)
 LOG_WIDTH = 75
 
 
@@ -66,6 +45,9 @@ class Record:
                 continue
             value = getattr(self, member.name, "?")
             if value is None and member.when is not None:
+                continue
+            if member.secret:
+                yield member.name, f"<{len(value)} bytes>" if hasattr(value, "__len__") else "…"
                 continue
             flags = member.kind.flags if isinstance(member.kind, Scalar) else None
             yield member.name, flag_names(flags, value) if flags and isinstance(value, int) else _text(value)
@@ -114,12 +96,13 @@ class Message(Record):
 
     Attributes:
         numbers: The message's type number by who sends it; a role that never sends it is missing.
-        channel_types: The channels (numbers of `ChannelType`) it belongs to; none for the messages that all channels share.
+        channel_types: The channels (numbers of `ChannelType`) it belongs to, or the name of the protocol inside a channel
+            ("vdagent", "usbredir"); none for the messages that all channels share.
     """
 
     __slots__ = ()
     numbers: ClassVar[Mapping[Role, int]]
-    channel_types: ClassVar[tuple[int, ...]]
+    channel_types: ClassVar[tuple[int | str, ...]]
 
     def __str__(self) -> str:
         text = " ".join([type(self).__name__, *(f"{name}={text}" for name, text in self._texts())])
@@ -138,10 +121,10 @@ class Message(Record):
             raise LocalProtocolError(f"a {sender.value} never sends {cls.__name__}") from None
 
 
-_tables: dict[tuple[int | None, Role], dict[int, type[Message]]] = {}
+_tables: dict[tuple[int | str | None, Role], dict[int, type[Message]]] = {}
 
 
-def table(channel_type: int | None, sender: Role) -> Mapping[int, type[Message]]:
+def table(channel_type: int | str | None, sender: Role) -> Mapping[int, type[Message]]:
     """Every message that `sender` sends on a channel, the shared ones included, by number; None gives the shared ones."""
     shared = _tables.get((None, sender), {})
     return shared | _tables.get((channel_type, sender), {}) if channel_type is not None else dict(shared)
@@ -160,20 +143,69 @@ def decode_message(table: Mapping[int, type[Message]], number: int, body: Buffer
     return cls.decode(body, copy=copy)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=SPECIFIERS)
+@dataclass_transform(
+    frozen_default=True,
+    field_specifiers=(
+        fields.u8,
+        fields.u16,
+        fields.u32,
+        fields.u64,
+        fields.i16,
+        fields.i32,
+        fields.i64,
+        fields.fixed28_4,
+        fields.fixed16_16,
+        fields.octets,
+        fields.nested,
+        fields.counted,
+        fields.counted_bytes,
+        fields.elements,
+        fields.sized_bytes,
+        fields.to_end,
+        fields.elements_to_end,
+        fields.pointer,
+        fields.offset,
+        fields.switch,
+    ),
+)
 def record(cls: type[T]) -> type[T]:
     """Make a record of a class body."""
     return _make(cls, kw_only=False)
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=SPECIFIERS)
+@dataclass_transform(
+    frozen_default=True,
+    kw_only_default=True,
+    field_specifiers=(
+        fields.u8,
+        fields.u16,
+        fields.u32,
+        fields.u64,
+        fields.i16,
+        fields.i32,
+        fields.i64,
+        fields.fixed28_4,
+        fields.fixed16_16,
+        fields.octets,
+        fields.nested,
+        fields.counted,
+        fields.counted_bytes,
+        fields.elements,
+        fields.sized_bytes,
+        fields.to_end,
+        fields.elements_to_end,
+        fields.pointer,
+        fields.offset,
+        fields.switch,
+    ),
+)
 def message(
-    *channel_types: int, from_server: int | None = None, from_client: int | None = None
+    *channel_types: int | str, from_server: int | None = None, from_client: int | None = None
 ) -> Callable[[type[T]], type[T]]:
     """Make a message of a class body and enter it in the catalogue.
 
     Args:
-        channel_types: The channels it belongs to; none for a message that all channels share.
+        channel_types: The channels, or protocols inside a channel, it belongs to; none for a message that all channels share.
         from_server: Its number when the server sends it.
         from_client: Its number when the client sends it.
     """

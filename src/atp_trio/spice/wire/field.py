@@ -6,7 +6,7 @@ A specifier gives an attrs field whose metadata say how the value lies on the wi
 @record
 class Clip(Record):
     type: ClipType = u8(ClipType)
-    rects: tuple[Rect, ...] | None = counted(u32(), Rect, when=Is("type", ClipType.RECTS))
+    rects: tuple[Rect, ...] | None = counted(u32(), Rect, when=Is("type", ClipType.RECTS), default=None)
 ```
 """
 
@@ -23,17 +23,22 @@ from atp_trio.spice.wire.number import OpenEnum
 SPEC = "wire"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Condition:
-    """When a field is present: a test of an earlier field of the same record, or of the negotiated capabilities."""
+    """When a field is present: a test of an earlier field of the same record, or of the negotiated capabilities.
+
+    Attributes:
+        name: The earlier field; empty for the capabilities.
+        test: Whether the condition holds for its value.
+    """
 
     name: str
-    test: Callable[[Any], bool] = attrs.field(eq=False)
+    test: Callable[[Any], bool]
 
 
 def Is(name: str, *values: int) -> Condition:  # noqa: N802 - reads as the condition it is
     """The earlier field has one of these values."""
-    return Condition(name, lambda value: value in values)
+    return Condition(name, frozenset(values).__contains__)
 
 
 def IsNot(name: str, *values: int) -> Condition:  # noqa: N802
@@ -53,7 +58,7 @@ def Lacks(name: str, bit: int) -> Condition:  # noqa: N802
 
 def Negotiated(*caps: int) -> Condition:  # noqa: N802
     """Both sides announced all of these capabilities (given to decode and encode as `caps`)."""
-    return Condition("", lambda value: all(cap in value for cap in caps))
+    return Condition("", frozenset(caps).issubset)
 
 
 @attrs.frozen
@@ -63,13 +68,12 @@ class Spec:
     Attributes:
         kind: How the value lies on the wire; a mapping from conditions to kinds for a switch.
         when: When it is there at all.
-        length_of: For a hidden length: the field whose length it is.
-        plus: For a hidden length: what the wire's number is more than the field's length.
+        secret: Whether the value is kept out of the log text and the repr.
     """
 
     kind: Any
     when: Condition | None = None
-    length_of: str | None = None
+    secret: bool = False
 
 
 def _field(spec: Spec, default: Any = attrs.NOTHING) -> Any:
@@ -85,8 +89,9 @@ def _scalar(code: str) -> Callable[..., Any]:
         flags: type[OpenEnum] | None = None,
         when: Condition | None = None,
         default: Any = attrs.NOTHING,
+        secret: bool = False,
     ) -> Any:
-        return _field(Spec(kinds.Scalar(code, enum, flags), when), default)
+        return _field(Spec(kinds.Scalar(code, enum, flags), when, secret), default)
 
     specify.__doc__ = f"An integer (`struct` code {code}), of an enumeration, or a set of `flags`."
     return specify
@@ -106,9 +111,9 @@ def fixed16_16() -> Any:
     return _field(Spec(kinds.FixedPoint(16)))
 
 
-def octets(size: int, *, default: Any = attrs.NOTHING) -> Any:
+def octets(size: int, *, when: Condition | None = None, default: Any = attrs.NOTHING, secret: bool = False) -> Any:
     """So many bytes."""
-    return _field(Spec(kinds.FixedBytes(size)), default)
+    return _field(Spec(kinds.FixedBytes(size), when, secret), default)
 
 
 def nested(record: type, *, when: Condition | None = None, default: Any = attrs.NOTHING) -> Any:
@@ -121,36 +126,51 @@ def counted(count: Any, element: Any, *, when: Condition | None = None, default:
     return _field(Spec(kinds.Counted(as_kind(count), as_kind(element)), when), default)
 
 
-def counted_bytes(count: Any, *, when: Condition | None = None, default: Any = attrs.NOTHING) -> Any:
+def counted_bytes(count: Any, *, when: Condition | None = None, default: Any = attrs.NOTHING, secret: bool = False) -> Any:
     """Bytes, their number directly before them."""
-    return _field(Spec(kinds.CountedBytes(as_kind(count)), when), default)
+    return _field(Spec(kinds.CountedBytes(as_kind(count)), when, secret), default)
 
 
-def elements(element: Any, *, count: str, when: Condition | None = None, default: Any = attrs.NOTHING) -> Any:
-    """Elements whose number is the hidden `length` called `count`."""
-    return _field(Spec(kinds.Elements(as_kind(element), kinds.Size((count,), int)), when), default)
+def elements(
+    element: Any,
+    *counts: str,
+    rule: Callable[..., int] = int,
+    when: Condition | None = None,
+    default: Any = attrs.NOTHING,
+) -> Any:
+    """Elements whose number is `rule` of the earlier fields (or hidden lengths) called `counts`."""
+    return _field(Spec(kinds.Elements(as_kind(element), kinds.Size(counts, rule)), when), default)
 
 
 def sized_bytes(
-    *names: str, rule: Callable[..., int] = int, when: Condition | None = None, default: Any = attrs.NOTHING
+    *sizes: str,
+    rule: Callable[..., int] = int,
+    when: Condition | None = None,
+    default: Any = attrs.NOTHING,
+    secret: bool = False,
 ) -> Any:
-    """Bytes whose number is `rule` of the earlier fields (or hidden lengths) of these names."""
-    return _field(Spec(kinds.SizedBytes(kinds.Size(names, rule)), when), default)
+    """Bytes whose number is `rule` of the earlier fields (or hidden lengths) called `sizes`."""
+    return _field(Spec(kinds.SizedBytes(kinds.Size(sizes, rule)), when, secret), default)
 
 
-def to_end(*, default: Any = attrs.NOTHING) -> Any:
+def to_end(*, default: Any = attrs.NOTHING, secret: bool = False) -> Any:
     """All bytes that are left of the body."""
-    return _field(Spec(kinds.BytesToEnd()), default)
+    return _field(Spec(kinds.BytesToEnd(), None, secret), default)
 
 
-def elements_to_end(element: Any) -> Any:
+def elements_to_end(element: Any, *, default: Any = attrs.NOTHING) -> Any:
     """Elements of fixed size as long as there are bytes."""
-    return _field(Spec(kinds.ElementsToEnd(as_kind(element))))
+    return _field(Spec(kinds.ElementsToEnd(as_kind(element))), default)
 
 
 def pointer(target: Any, *, optional: bool = True, when: Condition | None = None, default: Any = attrs.NOTHING) -> Any:
     """A pointer to a record, or to what a specifier says; None is the null pointer where it is `optional`."""
     return _field(Spec(kinds.Pointer(as_kind(target), optional), when), default)
+
+
+def offset(target: Any) -> Any:
+    """A pointer that is never null: 0 is the start of the body like any other offset (the link stage's `caps_offset`)."""
+    return _field(Spec(kinds.Offset(as_kind(target))))
 
 
 def switch(branches: Mapping[Condition, Any], *, default: Any = attrs.NOTHING) -> Any:
@@ -164,11 +184,12 @@ class Hidden:
 
     kind: kinds.Scalar
     of: str
+    when: Condition | None = None
 
 
-def length(of: str, count: Any) -> Any:
+def length(of: str, count: Any, *, when: Condition | None = None) -> Any:
     """The length of the later field called `of`, written here as `count` says."""
-    return Hidden(as_kind(count), of)
+    return Hidden(as_kind(count), of, when)
 
 
 def as_kind(what: Any) -> Any:
@@ -177,9 +198,3 @@ def as_kind(what: Any) -> Any:
         return kinds.Nested(what.layout)  # type: ignore[attr-defined]
     spec: Spec = what.metadata[SPEC]
     return spec.kind
-
-
-def conditions(spec: Spec) -> Sequence[Condition]:
-    """All conditions that a field depends on."""
-    branches = tuple(spec.kind) if isinstance(spec.kind, Mapping) else ()
-    return (*((spec.when,) if spec.when else ()), *branches)

@@ -289,6 +289,8 @@ class Elements(Kind):
         return read_elements(self.element, body, pos, self.count.of(values), what)
 
     def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
+        if len(value) != self.count.of(values):
+            raise LocalProtocolError(f"{what}: {len(value)} elements, the other fields say {self.count.of(values)}")
         write_elements(self.element, writer, value, what)
 
 
@@ -417,3 +419,23 @@ class Pointer(Kind):
             writer.out += b"\0\0\0\0"
         else:
             writer.point(self.target, value, values, what)
+
+
+@attrs.frozen
+class Offset(Kind):
+    """An offset that is never null."""
+
+    target: Kind
+
+    @property
+    def min_size(self) -> int:
+        return 4
+
+    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
+        body.need(pos, 4, what)
+        (offset,) = struct.unpack_from("<I", body.view, pos)
+        body.need(offset, 0, what)
+        return self.target.read(body, offset, values, what)[0], pos + 4
+
+    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
+        writer.point(self.target, value, values, what)

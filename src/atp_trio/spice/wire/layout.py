@@ -15,6 +15,7 @@ from atp_trio.spice.wire.kind import (
     Elements,
     Fixed,
     Kind,
+    Offset,
     Pointer,
     SizedBytes,
     Writer,
@@ -32,12 +33,14 @@ class Member:
         kind: How it lies on the wire; for a switch the branches by condition.
         when: When it is there.
         length_of: The field whose length it is, for a hidden length.
+        secret: Whether it is kept out of the log text and the repr.
     """
 
     name: str
     kind: Kind | Mapping[Condition, Kind]
     when: Condition | None = None
     length_of: str | None = None
+    secret: bool = False
 
     @property
     def is_fixed(self) -> bool:
@@ -56,10 +59,10 @@ def members_of(cls: type, namespace: Mapping[str, Any]) -> tuple[Member, ...]:
     found: list[Member] = []
     for name, declared in namespace.items():
         if isinstance(declared, Hidden):
-            found.append(Member(name, declared.kind, length_of=declared.of))
+            found.append(Member(name, declared.kind, declared.when, declared.of))
         elif name in fields and SPEC in fields[name].metadata:
             spec: Spec = fields[name].metadata[SPEC]
-            found.append(Member(name, spec.kind, spec.when))
+            found.append(Member(name, spec.kind, spec.when, secret=spec.secret))
     names = [member.name for member in found]
     return tuple(attrs.evolve(member, kind=_place(member.kind, names)) for member in found)
 
@@ -68,7 +71,7 @@ def _place(kind: Any, names: list[str]) -> Any:
     """The kind with the names of earlier fields turned into their places."""
     if isinstance(kind, Mapping):
         return {condition: _place(branch, names) for condition, branch in kind.items()}
-    if isinstance(kind, Pointer):
+    if isinstance(kind, Pointer | Offset):
         return attrs.evolve(kind, target=_place(kind.target, names))
     if isinstance(kind, Elements):
         return attrs.evolve(kind, count=attrs.evolve(kind.count, places=tuple(map(names.index, kind.count.names))))
@@ -147,7 +150,7 @@ class Single(Step):
         kind = self._kind(values, writer.caps)
         value = values[self.at]
         if kind is None:
-            if value is not None:
+            if value is not None and self.member.length_of is None:
                 raise LocalProtocolError(f"{self.what} is {value!r} although the fields before it say that it is absent")
             return
         if value is None and not (isinstance(kind, Pointer) and kind.optional):
@@ -200,9 +203,7 @@ class Layout:
     def _tests(self, member: Member) -> tuple[tuple[int | None, Condition], ...]:
         names = [other.name for other in self.members]
         wanted = list(member.kind) if isinstance(member.kind, Mapping) else []
-        return tuple(
-            (names.index(one.name) if one.name else None, one) for one in ([member.when] if member.when else wanted)
-        )
+        return tuple((names.index(one.name) if one.name else None, one) for one in ([member.when] if member.when else wanted))
 
     def _fixed(self) -> Fixed | None:
         """A record without pointers, counts and conditions is as good as a run of numbers."""
