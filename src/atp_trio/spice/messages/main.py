@@ -32,7 +32,7 @@ class MainCap(OpenEnum):
     SEAMLESS_MIGRATE = 3
 
 
-class MouseModeFlag(OpenEnum):
+class MouseMode(OpenEnum):
     """Who draws the pointer: relative motion and the server, or positions and the client. Bits: the supported modes are a set."""
 
     SERVER = 1
@@ -75,8 +75,8 @@ class Init(Message):
     """The connection id of every further link."""
     display_channels_hint: int = u32()
     """How many display devices there are."""
-    supported_mouse_modes: int = u32(flags=MouseModeFlag)
-    current_mouse_mode: MouseModeFlag = u32(MouseModeFlag)
+    supported_mouse_modes: int = u32(flags=MouseMode)
+    current_mouse_mode: MouseMode = u32(MouseMode)
     agent_connected: int = u32()
     """0 or 1."""
     agent_tokens: int = u32()
@@ -103,11 +103,11 @@ class ChannelsList(Message):
 
 
 @message(ChannelType.MAIN, from_server=105)
-class MouseMode(Message):
-    """The mouse mode is so."""
+class MouseModeChanged(Message):
+    """The mouse mode is so. (SPICE calls this message MOUSE_MODE, and the modes too.)"""
 
-    supported_modes: int = u16(flags=MouseModeFlag)
-    current_mode: MouseModeFlag = u16(MouseModeFlag)
+    supported_modes: int = u16(flags=MouseMode)
+    current_mode: MouseMode = u16(MouseMode)
 
 
 @message(ChannelType.MAIN, from_server=106)
@@ -223,7 +223,7 @@ class AttachChannels(Message):
 class MouseModeRequest(Message):
     """Please change the mouse mode."""
 
-    mode: MouseModeFlag = u16(MouseModeFlag)
+    mode: MouseMode = u16(MouseMode)
 
 
 @message(ChannelType.MAIN, from_client=106)
