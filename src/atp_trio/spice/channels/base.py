@@ -1,0 +1,498 @@
+"""What every channel is: linked once, two tasks, one orderly end.
+
+Theory of operation. A channel lives in one background task of its connection, under a shielded cancel scope of its own, so that
+nothing that happens to a caller tears a socket out of the server's hands. That task links the channel, then runs a reader and a
+writer. The reader receives into the core's buffer and handles each message before it takes the next; there is no checkpoint
+between receiving and feeding. What can be expected (the peer is gone, or sends nonsense) ends the channel with its cause, which
+callers meet as `ConnectionLost` at their next call; nothing else leaves the task, so an exception group is a bug of ours.
+
+A link passes a point of no return when its ticket is sent: some servers die when a display channel that they have accepted
+closes before its first message was read. `may_close` says whether that has happened; `aclose` waits for it, within a deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import Any, ClassVar, Final
+
+import attrs
+import trio
+
+from atp_trio.errors import (
+    AtpError,
+    ChannelNotAvailable,
+    ConnectionLost,
+    RemoteProtocolError,
+    UnexpectedMessage,
+    UnknownMessage,
+)
+from atp_trio.spice.channels.outbox import ChannelStream, Outbox
+from atp_trio.spice.channels.session import Session
+from atp_trio.spice.messages import base, display
+from atp_trio.spice.messages.link import ChannelType, LinkErrorCode
+from atp_trio.spice.protocol.channel import ChannelCore
+from atp_trio.spice.wire import Message
+
+log = logging.getLogger("atp_trio.spice")
+
+# How long leaving may take for one channel: far beyond any round trip, short for a person who waits.
+LEAVE_SECONDS: Final = 2.0
+
+
+class Phase(Enum):
+    """Where a channel's life stands."""
+
+    LINKING = "linking"
+    AUTHENTICATING = "authenticating"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+@attrs.frozen
+class ChannelStatistics:
+    """What went through a channel so far.
+
+    Attributes:
+        channel_type: Which channel.
+        channel_id: Its instance.
+        phase: Where its life stands.
+        bytes_received: Bytes of messages and their headers, the link stage not counted.
+        bytes_sent: The same of what we sent.
+        messages_received: Messages of the wire.
+        messages_sent: The same of what we sent.
+        handling_seconds: Time spent on messages after they were received: decoding, drawing, answering.
+        ack_window: How many messages one ACK of ours stands for; 0 where the server wants none.
+        acks_sent: ACKs sent.
+        pings_answered: PINGs answered.
+        skipped: Messages that were passed over, being unknown or not allowed, by name.
+        unhandled: Messages that were understood and that nothing here reacts to, by name.
+        queued_bytes: Bytes that the kernel has not taken yet.
+    """
+
+    channel_type: ChannelType
+    channel_id: int
+    phase: Phase
+    bytes_received: int
+    bytes_sent: int
+    messages_received: int
+    messages_sent: int
+    handling_seconds: float
+    ack_window: int
+    acks_sent: int
+    pings_answered: int
+    skipped: Mapping[str, int]
+    unhandled: Mapping[str, int]
+    queued_bytes: int
+
+
+@attrs.frozen
+class LinkTimings:
+    """How long the steps of a link took, in seconds.
+
+    Attributes:
+        stream: Until the connection stood: TCP, and TLS where it is used.
+        reply: From our link message to the server's reply; the server makes an RSA key in this time.
+        ticket: Encrypting the ticket; with a password from a file or a callable, getting it.
+        result: From our ticket to the server's answer.
+    """
+
+    stream: float
+    reply: float
+    ticket: float
+    result: float
+
+    @property
+    def total(self) -> float:
+        """All steps."""
+        return self.stream + self.reply + self.ticket + self.result
+
+
+@attrs.frozen
+class Link:
+    """A channel that has been linked: what its task needs to run it."""
+
+    stream: ChannelStream
+    core: ChannelCore
+    server_caps: frozenset[int]
+    timings: LinkTimings
+
+
+Handler = Callable[[Any], Awaitable[None] | None]
+Connect = Callable[["SpiceChannel"], Awaitable[Link]]
+
+
+class SpiceChannel:
+    """One channel of a machine; made by `SpiceVmConnection`, never by hand.
+
+    Attributes:
+        channel_type: What it is.
+        channel_id: Which of its type.
+        server_caps: What the server can do on it, as capability numbers; empty before it is open.
+        link_timings: How long linking it took; None before it is open.
+        notifications: The last texts that the server sent with NOTIFY.
+        migration: The last migration message, if one came: this version recognises migration but does not follow it.
+    """
+
+    channel_type: ChannelType
+    caps: ClassVar[frozenset[int]] = frozenset()
+    # Whether the server must have been heard before the channel is closed, once it has accepted our ticket.
+    needs_first_message: ClassVar[bool] = False
+
+    def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
+        self.session = session
+        self.channel_type = channel_type
+        self.channel_id = channel_id
+        self.server_caps: frozenset[int] = frozenset()
+        self.link_timings: LinkTimings | None = None
+        self.notifications: deque[base.Notify] = deque(maxlen=100)
+        self.migration: Message | None = None
+        self._phase = Phase.LINKING
+        self._core: ChannelCore | None = None
+        self._outbox: Outbox | None = None
+        self._scope = trio.CancelScope(shield=True)
+        self._closing = False
+        self._cause: AtpError | None = None
+        self._changed = trio.lowlevel.ParkingLot()
+        self._handlers: dict[type[Message], Handler] = {
+            base.Notify: self._notify,
+            base.Disconnecting: self._disconnecting,
+            base.WaitForChannels: self._wait_for_channels,
+            base.Migrate: self._migrate,
+            base.MigrateData: self._migrate,
+        }
+        self._unhandled: Counter[str] = Counter()
+        self._handling = 0.0
+        self._received_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self._phase.value}>"
+
+    @property
+    def name(self) -> str:
+        """The channel's type and id as people write them: `display:0`."""
+        return f"{self.channel_type.name.lower()}:{self.channel_id}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return self._phase is Phase.OPEN
+
+    @property
+    def closed_by(self) -> AtpError | None:
+        """What ended the channel; None while it lives, and after we closed it ourselves."""
+        return self._cause
+
+    @property
+    def last_serial(self) -> int:
+        """The serial of the last message that was handled completely."""
+        return self._core.last_serial if self._core else 0
+
+    def statistics(self) -> ChannelStatistics:
+        """The counters, as they stand."""
+        traffic = self._core.traffic if self._core else None
+        return ChannelStatistics(
+            channel_type=self.channel_type,
+            channel_id=self.channel_id,
+            phase=self._phase,
+            bytes_received=traffic.bytes_received if traffic else 0,
+            bytes_sent=traffic.bytes_sent if traffic else 0,
+            messages_received=traffic.messages_received if traffic else 0,
+            messages_sent=traffic.messages_sent if traffic else 0,
+            handling_seconds=self._handling,
+            ack_window=self._core.ack.window if self._core else 0,
+            acks_sent=self._core.ack.acks if self._core else 0,
+            pings_answered=traffic.pings_answered if traffic else 0,
+            skipped=dict(traffic.skipped) if traffic else {},
+            unhandled=dict(self._unhandled),
+            queued_bytes=self._outbox.queued if self._outbox else 0,
+        )
+
+    # --- for callers
+
+    async def send(self, message: Message) -> None:
+        """Send a message.
+
+        Raises:
+            LocalProtocolError: It does not belong on this channel, or not now; nothing was sent.
+            ConnectionLost: The channel has ended.
+
+        Cancellation: the message is queued whole, or not at all.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._wait_room()
+        self.send_nowait(message)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def send_nowait(self, message: Message) -> None:
+        """Send a message without waiting for anything.
+
+        Raises:
+            trio.WouldBlock: So much is queued that the caller should wait: use `send`.
+            LocalProtocolError: It does not belong on this channel, or not now; nothing was sent.
+            ConnectionLost: The channel has ended.
+        """
+        core, outbox = self._open_parts()
+        if not outbox.has_room:
+            raise trio.WouldBlock
+        core.send(message)
+        outbox.put(core.data_to_send())
+
+    async def wait_sent(self) -> None:
+        """Wait until the kernel has taken everything that was sent.
+
+        Cancellation: nothing is lost, what is queued is sent all the same.
+        """
+        await trio.lowlevel.checkpoint()
+        _, outbox = self._open_parts()
+        await outbox.wait_drained()
+        self._open_parts()
+
+    async def wait_open(self) -> None:
+        """Wait until the channel is linked.
+
+        Raises:
+            TransportError: It could not be linked, or has ended; the class says why.
+
+        Cancellation: the channel goes on being linked.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._phase in (Phase.LINKING, Phase.AUTHENTICATING):
+            await self._changed.park()
+        if self._phase is Phase.CLOSED:
+            raise self._cause or ChannelNotAvailable(f"{self.name} is closed")
+
+    async def wait_closed(self) -> None:
+        """Wait until the channel has ended, however it does; `closed_by` says what ended it."""
+        await trio.lowlevel.checkpoint()
+        while self._phase is not Phase.CLOSED:
+            await self._changed.park()
+
+    async def aclose(self) -> None:
+        """Close the channel in the order that servers survive, and wait for it; twice is allowed.
+
+        Cancellation: the channel is closed all the same, within the deadline of leaving, but not waited for.
+        """
+        self.close_soon()
+        await self.wait_closed()
+
+    def close_soon(self, because: AtpError | None = None) -> None:
+        """Begin to close the channel; `because` becomes what `closed_by` tells."""
+        if self._phase is Phase.CLOSED or self._closing:
+            return
+        if self.is_open:
+            self._say_goodbye()
+            self._put(base.Disconnecting(time_stamp=time.monotonic_ns(), reason=LinkErrorCode.OK))
+            self._flush()
+        self._closing, self._cause = True, self._cause or because
+        # Whatever the server does, the end comes.
+        self._scope.deadline = trio.current_time() + LEAVE_SECONDS
+        self._changed.unpark_all()
+        self.session.changed()
+        if not self.is_open and self.may_close:
+            self._scope.cancel()
+
+    # --- for the connection that runs it
+
+    @property
+    def may_close(self) -> bool:
+        """Whether the socket can be closed without harm to the server."""
+        if not self.needs_first_message or self._phase in (Phase.LINKING, Phase.CLOSED):
+            return True
+        return self._core is not None and self._core.traffic.messages_received > 0
+
+    def sending_ticket(self) -> None:
+        """The link passes its point of no return."""
+        self._phase = Phase.AUTHENTICATING
+
+    def _say_goodbye(self) -> None:
+        """Put what must still be said before the channel closes into the core's output."""
+
+    async def run(self, connect: Connect) -> None:
+        """Link the channel and serve it until it ends: the body of its task."""
+        try:
+            with self._scope:
+                await self._live(connect)
+        finally:
+            self._phase = Phase.CLOSED
+            self.session.channels.pop((self.channel_type, self.channel_id), None)
+            self._changed.unpark_all()
+            self.session.changed()
+
+    async def _live(self, connect: Connect) -> None:
+        try:
+            link = await connect(self)
+        except AtpError as error:
+            self._cause = error
+            return
+        self.server_caps, self.link_timings = link.server_caps, link.timings
+        self._core, self._outbox = link.core, Outbox(link.stream)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._writer, nursery.cancel_scope)
+                self._phase = Phase.OPEN
+                self._opened()
+                self._flush()
+                self._changed.unpark_all()
+                self.session.changed()
+                nursery.start_soon(self._closer, nursery.cancel_scope)
+                nursery.start_soon(self._reader, nursery.cancel_scope)
+        finally:
+            await trio.aclose_forcefully(link.stream)  # type: ignore[arg-type] # all it calls is aclose
+
+    def _opened(self) -> None:
+        """The data stage begins: put what the channel says first into the core's output."""
+
+    async def _writer(self, scope: trio.CancelScope) -> None:
+        assert self._outbox is not None
+        try:
+            await self._outbox.run()
+        except trio.BrokenResourceError as error:
+            self._lost(error, scope)
+
+    async def _reader(self, scope: trio.CancelScope) -> None:
+        try:
+            await self._read()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError) as error:
+            self._lost(error, scope)
+
+    async def _closer(self, scope: trio.CancelScope) -> None:
+        """Wait until we are to leave and may, then end the tasks."""
+        assert self._outbox is not None
+        while not (self._closing and self.may_close):
+            await self._changed.park()
+        await self._outbox.wait_drained()
+        scope.cancel()
+
+    def _lost(self, error: Exception, scope: trio.CancelScope) -> None:
+        if not self._closing and self._cause is None:
+            if isinstance(error, RemoteProtocolError):
+                self._cause = ConnectionLost(f"{self.name}: the server broke the protocol: {error}")
+            else:
+                self._cause = ConnectionLost(f"{self.name}: {error}" if str(error) else f"{self.name}: the connection was lost")
+            self._cause.__cause__ = error
+            log.info("%s", self._cause)
+        scope.cancel()
+
+    async def _read(self) -> None:
+        assert self._core is not None
+        assert self._outbox is not None
+        core, outbox, stream = self._core, self._outbox, self._outbox.stream
+        while True:
+            started = time.perf_counter()
+            await self._take_messages(core)
+            self._flush()
+            self._handling += time.perf_counter() - started
+            self.session.changed()
+            # A peer that only asks and never reads is not listened to.
+            await outbox.wait_room()
+            count = await stream.receive_into(core.free_space())
+            if not count:
+                raise ConnectionLost("the server closed the connection")
+            self._received_at = time.perf_counter()
+            core.received(count)
+
+    async def _take_messages(self, core: ChannelCore) -> None:
+        """Handle every message that is there."""
+        while True:
+            try:
+                message = core.next_message()
+            except (UnknownMessage, UnexpectedMessage) as error:
+                log.debug("%s: passed over: %s", self.name, error)
+                continue
+            if message is None:
+                if self._closing:
+                    self._changed.unpark_all()
+                return
+            waiting = self._handle(message)
+            if waiting is not None:
+                self._flush()
+                await waiting
+
+    def _handle(self, message: Message) -> Awaitable[None] | None:
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            self._unhandled[type(message).__name__] += 1
+            return None
+        return handler(message)
+
+    def _flush(self) -> None:
+        assert self._core is not None
+        assert self._outbox is not None
+        pieces = self._core.data_to_send()
+        if pieces:
+            self._outbox.put(pieces)
+
+    def _put(self, *messages: Message) -> None:
+        """From a handler: send these with the next flush."""
+        assert self._core is not None
+        for message in messages:
+            self._core.send(message)
+
+    def _open_parts(self) -> tuple[ChannelCore, Outbox]:
+        if self._phase is Phase.OPEN and not self._closing and self._core and self._outbox:
+            return self._core, self._outbox
+        if self._cause is not None:
+            raise ConnectionLost(f"{self.name} has ended: {self._cause}") from self._cause
+        raise ChannelNotAvailable(f"{self.name} is {'closing' if self._closing else self._phase.value}")
+
+    async def _wait_room(self) -> None:
+        _, outbox = self._open_parts()
+        if not outbox.has_room:
+            await outbox.wait_room()
+
+    async def _wait_until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that a handler brings about; a channel that ends meanwhile raises."""
+        while not holds():
+            self._open_parts()
+            await self._changed.park()
+
+    # --- the messages that all channels share
+
+    def _notify(self, message: base.Notify) -> None:
+        kept = attrs.evolve(message, message=bytes(message.message))
+        self.notifications.append(kept)
+        log.info("%s: the server says: %s", self.name, bytes(message.message).decode(errors="replace"))
+
+    def _disconnecting(self, message: base.Disconnecting) -> None:
+        log.info("%s: the server is disconnecting, reason %d", self.name, message.reason)
+
+    def _migrate(self, message: base.Migrate | base.MigrateData) -> None:
+        self.migration = message
+        log.warning("%s: the machine is migrating, which this version does not follow", self.name)
+
+    async def _wait_for_channels(self, message: base.WaitForChannels | display.InvalAllPixmaps) -> None:
+        waits = [(one.channel_type, one.channel_id, one.message_serial) for one in message.wait_list]
+        await self.session.wait_until(lambda: self._closing or all(self.session.has_processed(*one) for one in waits))
+
+
+class MessageChannel(SpiceChannel):
+    """A channel type that this version has no class for: its messages come as they are.
+
+    Messages wait in a queue of 64; a program that does not take them stops the reader, and the server's window does the rest.
+    """
+
+    def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
+        super().__init__(session, channel_type, channel_id)
+        self._put_message, self._messages = trio.open_memory_channel[Message](64)
+
+    async def receive(self) -> Message:
+        """The next message of the server; its bytes are copies.
+
+        Raises:
+            trio.EndOfChannel: The channel has ended and everything was received.
+        """
+        return await self._messages.receive()
+
+    def _handle(self, message: Message) -> Awaitable[None] | None:
+        if not message.channel_types:
+            return super()._handle(message)
+        return self._put_message.send(type(message).decode(message.encode()))
+
+    async def run(self, connect: Connect) -> None:
+        """As for every channel; `receive` ends with it."""
+        with self._put_message:
+            await super().run(connect)

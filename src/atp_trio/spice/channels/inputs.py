@@ -1,0 +1,361 @@
+"""The inputs channel: keyboard and mouse.
+
+Source: SPICE protocol reference, section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import trio
+
+from atp_trio.errors import ConfigError, LocalProtocolError
+from atp_trio.keyboard import Key, Keystroke, Layout, get_layout, parse_chord
+from atp_trio.spice.channels.base import SpiceChannel
+from atp_trio.spice.channels.session import Session
+from atp_trio.spice.messages import inputs
+from atp_trio.spice.messages.inputs import InputsCap, KeyboardModifierFlag, MouseButton, MouseButtonMask
+from atp_trio.spice.messages.link import ChannelType
+from atp_trio.spice.messages.main import MouseMode
+from atp_trio.spice.wire import Message
+
+# The server acknowledges motions in bunches of 4; spice-gtk keeps at most two bunches under way.
+MOTION_WINDOW: Final = 2 * inputs.MOTION_ACK_BUNCH
+# A guest's keyboard controller queues a few keystrokes and drops what comes beyond; nothing tells when it has room.
+TYPING_INTERVAL: Final = 0.01
+
+Chord = str | Key | Sequence[Key]
+
+
+class InputsChannel(SpiceChannel):
+    """Keyboard and mouse of a machine.
+
+    Keys and buttons that are still down when the channel or the connection is left, however it is left, are released.
+
+    Attributes:
+        motion_window: How many motions and positions may be unacknowledged before the next one waits. The default, 8, is what
+            keeps the guest's pointer close to ours; a larger one trades that for throughput.
+        motions_sent: Motions and positions sent so far.
+        motion_acks: Acknowledgements received so far, each for 4 of them.
+    """
+
+    def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
+        super().__init__(session, channel_type, channel_id)
+        self.motion_window = MOTION_WINDOW
+        self.motions_sent = 0
+        self.motion_acks = 0
+        self._modifiers: int | None = None
+        self._modifiers_told = 0
+        self._keys: dict[Key, None] = {}  # held, in the order they went down
+        self._buttons = 0
+        self._handlers |= {
+            inputs.Init: self._init,
+            inputs.KeyModifiers: self._key_modifiers,
+            inputs.MouseMotionAck: self._motion_ack,
+        }
+
+    # --- keyboard
+
+    @property
+    def modifiers(self) -> int:
+        """The guest's lock keys as the server last told them: a mask of `KeyboardModifierFlag`."""
+        return self._modifiers or 0
+
+    @property
+    def held_keys(self) -> tuple[Key, ...]:
+        """The keys that are down, in the order they went down."""
+        return tuple(self._keys)
+
+    async def key_down(self, key: Key | str) -> None:
+        """Press a key and leave it down.
+
+        Raises:
+            ConfigError: No such key.
+            ConnectionLost: The channel has ended.
+
+        Cancellation: the key went down and counts as held, or nothing was sent.
+        """
+        found = _key(key)
+        await self.send(inputs.KeyDown(code=found.scancode_down()))
+        self._keys[found] = None
+
+    async def key_up(self, key: Key | str) -> None:
+        """Release a key.
+
+        Cancellation: the key went up, or nothing was sent and it still counts as held.
+        """
+        found = _key(key)
+        await self.send(inputs.KeyUp(code=found.scancode_up()))
+        self._keys.pop(found, None)
+
+    async def press(self, chord: Chord) -> None:
+        """Press and release keys together: the keys go down in order and up in reverse.
+
+        Args:
+            chord: Such as `"ctrl+alt+f2"`, a key, or keys.
+
+        Raises:
+            ConfigError: The chord names no key.
+
+        Cancellation: whatever went down goes up again.
+        """
+        await self._stroke(_keys(chord))
+
+    async def type_text(self, text: str, *, layout: str | Layout = "us", interval: float = TYPING_INTERVAL) -> None:
+        r"""Type a text, `\n` being Enter.
+
+        Caps Lock, where it is on and would matter, is turned off for the time of typing.
+
+        Args:
+            text: What to type.
+            layout: The keyboard layout that the guest is set to.
+            interval: Seconds between two keystrokes. A machine's keyboard controller drops what comes faster than the guest
+                takes it, and nobody tells: a slow guest may need more than the default of 10 ms.
+
+        Raises:
+            ConfigError: The layout cannot type a character, or there is no such layout; nothing was typed.
+
+        Cancellation: a beginning of the text was typed, and no key is down.
+        """
+        strokes = (get_layout(layout) if isinstance(layout, str) else layout).keystrokes(text)
+        caps = self.modifiers & KeyboardModifierFlag.CAPS_LOCK
+        must_change = bool(caps) and any(stroke.caps_sensitive for stroke in strokes)
+        if must_change:
+            await self.set_modifiers(self.modifiers & ~caps)
+        try:
+            await self._type(strokes, interval)
+        finally:
+            if must_change and self.is_open:
+                self._force(inputs.KeyModifiers(modifiers=self.modifiers | caps))
+
+    async def _type(self, strokes: Iterable[Keystroke], interval: float) -> None:
+        started = trio.current_time()
+        for number, stroke in enumerate(strokes):
+            # By the clock and not by sleeping after each: a long text is typed at the rate that was asked for.
+            await trio.sleep_until(started + number * interval)
+            await self._stroke((*stroke.modifiers, stroke.key))
+
+    async def _stroke(self, keys: Sequence[Key]) -> None:
+        mine: list[Key] = []
+        try:
+            for key in keys:
+                if key not in self._keys:
+                    mine.append(key)
+                await self.key_down(key)
+        finally:
+            for key in reversed(mine):
+                self._release(key)
+
+    async def send_scancodes(self, data: bytes) -> None:
+        """Send raw PC AT set 1 scancodes, presses and releases, as they are; held keys are then the caller's own business.
+
+        Raises:
+            LocalProtocolError: The server does not know the message.
+        """
+        if InputsCap.KEY_SCANCODE not in self.server_caps:
+            raise LocalProtocolError("the server does not take raw scancodes")
+        await self.send(inputs.KeyScancode(data=data))
+
+    async def set_modifiers(self, modifiers: int) -> None:
+        """Ask the server to make the guest's lock keys so (a mask of `KeyboardModifierFlag`)."""
+        await self.send(inputs.KeyModifiers(modifiers=modifiers))
+
+    async def wait_modifiers(self) -> int:
+        """Wait until the server tells the lock keys again; gives them.
+
+        Pressing Caps Lock and waiting here is a round trip with the guest in it.
+        """
+        await trio.lowlevel.checkpoint()
+        told = self._modifiers_told
+        await self._wait_until(lambda: self._modifiers_told > told)
+        return self.modifiers
+
+    # --- mouse
+
+    @property
+    def mouse_mode(self) -> MouseMode:
+        """CLIENT: positions are sent; SERVER: motions are."""
+        return self.session.mouse_mode
+
+    @property
+    def held_buttons(self) -> int:
+        """The buttons that are down: a mask of `MouseButtonMask`."""
+        return self._buttons
+
+    @property
+    def unacknowledged_motions(self) -> int:
+        """Motions and positions that the server has not acknowledged; up to 3 never are, acknowledgement being by fours."""
+        return self.motions_sent - inputs.MOTION_ACK_BUNCH * self.motion_acks
+
+    def motion_nowait(self, dx: int, dy: int) -> None:
+        """Move the pointer by so many pixels (mouse mode SERVER) without waiting.
+
+        Raises:
+            trio.WouldBlock: The window is full, or too much is queued: see `wait_motion`.
+            LocalProtocolError: The mouse mode is CLIENT.
+        """
+        if self.session.mouse_mode is not MouseMode.SERVER:
+            raise LocalProtocolError("the mouse mode is CLIENT: send positions")
+        self._move(inputs.MouseMotion(dx=dx, dy=dy, buttons_state=self._buttons))
+
+    def position_nowait(self, x: int, y: int, *, display_id: int = 0) -> None:
+        """Put the pointer on a pixel of that display channel's surface (mouse mode CLIENT) without waiting.
+
+        Raises:
+            trio.WouldBlock: The window is full, or too much is queued: see `wait_motion`.
+            LocalProtocolError: The mouse mode is SERVER.
+        """
+        if self.session.mouse_mode is not MouseMode.CLIENT:
+            raise LocalProtocolError("the mouse mode is SERVER: send motions")
+        self._move(inputs.MousePosition(x=x, y=y, buttons_state=self._buttons, display_id=display_id))
+
+    def _move(self, message: Message) -> None:
+        if self.unacknowledged_motions >= self.motion_window:
+            raise trio.WouldBlock
+        self.send_nowait(message)
+        self.motions_sent += 1
+
+    async def wait_motion(self) -> None:
+        """Wait until the next motion or position can be sent."""
+        await trio.lowlevel.checkpoint()
+        await self._wait_until(lambda: self.unacknowledged_motions < self.motion_window)
+        await self._wait_room()
+
+    async def wait_motions_acknowledged(self) -> None:
+        """Wait until the server has acknowledged all motions, but for the last up to 3 of an unfinished bunch."""
+        await trio.lowlevel.checkpoint()
+        await self._wait_until(lambda: self.unacknowledged_motions < inputs.MOTION_ACK_BUNCH)
+
+    async def motion(self, dx: int, dy: int) -> None:
+        """Move the pointer by so many pixels (mouse mode SERVER), waiting while the window is full.
+
+        Cancellation: it was sent, or it was not.
+        """
+        await self._need_mode(MouseMode.SERVER)
+        await self.wait_motion()
+        self.motion_nowait(dx, dy)
+
+    async def position(self, x: int, y: int, *, display_id: int = 0) -> None:
+        """Put the pointer on a pixel of that display channel's surface (mouse mode CLIENT), waiting while the window is full.
+
+        Cancellation: it was sent, or it was not.
+        """
+        await self._need_mode(MouseMode.CLIENT)
+        await self.wait_motion()
+        self.position_nowait(x, y, display_id=display_id)
+
+    async def _need_mode(self, mode: MouseMode) -> None:
+        """Wait while a change to this mode is under way."""
+        if self.session.mouse_mode is not mode and self.session.requested_mouse_mode is mode:
+            await self.session.wait_until(lambda: self.session.requested_mouse_mode is not mode or not self.is_open)
+
+    async def button_down(self, button: MouseButton = MouseButton.LEFT) -> None:
+        """Press a mouse button and leave it down.
+
+        Cancellation: the button went down and counts as held, or nothing was sent.
+        """
+        held = self._buttons | _mask(button)
+        await self.send(inputs.MousePress(button=button, buttons_state=held))
+        self._buttons = held
+
+    async def button_up(self, button: MouseButton = MouseButton.LEFT) -> None:
+        """Release a mouse button."""
+        held = self._buttons & ~_mask(button)
+        await self.send(inputs.MouseRelease(button=button, buttons_state=held))
+        self._buttons = held
+
+    async def click(
+        self, x: int | None = None, y: int | None = None, *, button: MouseButton = MouseButton.LEFT, display_id: int = 0
+    ) -> None:
+        """Press and release a button, at a pixel where one is given (mouse mode CLIENT), else where the pointer is.
+
+        Cancellation: the button is not left down.
+        """
+        if x is not None and y is not None:
+            await self.position(x, y, display_id=display_id)
+        elif (x is None) != (y is None):
+            raise ConfigError("a pixel has both x and y")
+        try:
+            await self.button_down(button)
+        finally:
+            self._release_button(button)
+
+    async def wheel(self, steps: int) -> None:
+        """Turn the wheel: up for positive steps, down for negative ones."""
+        button = MouseButton.UP if steps > 0 else MouseButton.DOWN
+        await trio.lowlevel.checkpoint()
+        for _ in range(abs(steps)):
+            await self.click(button=button)
+
+    # --- letting go
+
+    async def release_all(self) -> None:
+        """Release every key and button that is down."""
+        await trio.lowlevel.checkpoint()
+        self._open_parts()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for key in reversed(self.held_keys):
+            self._release(key)
+        for button in MouseButton:
+            if button and self._buttons & _mask(button):
+                self._release_button(button)
+
+    def _say_goodbye(self) -> None:
+        self._let_go()
+
+    def _release(self, key: Key) -> None:
+        if self._keys.pop(key, self) is not self:
+            self._force(inputs.KeyUp(code=key.scancode_up()))
+
+    def _release_button(self, button: MouseButton) -> None:
+        if self._buttons & _mask(button):
+            self._buttons &= ~_mask(button)
+            self._force(inputs.MouseRelease(button=button, buttons_state=self._buttons))
+
+    def _force(self, message: Message) -> None:
+        """Send without regard to what is queued: for releases, of which there are no more than presses."""
+        if self.is_open and self._core and self._outbox:
+            self._core.send(message)
+            self._outbox.put(self._core.data_to_send())
+
+    # --- what the server says
+
+    def _init(self, message: inputs.Init) -> None:
+        self._told(message.modifiers)
+
+    def _key_modifiers(self, message: inputs.KeyModifiers) -> None:
+        self._told(message.modifiers)
+
+    def _told(self, modifiers: int) -> None:
+        self._modifiers = modifiers
+        self._modifiers_told += 1
+        self._changed.unpark_all()
+
+    def _motion_ack(self, _: inputs.MouseMotionAck) -> None:
+        self.motion_acks += 1
+        self._changed.unpark_all()
+
+
+def _mask(button: MouseButton) -> int:
+    try:
+        return MouseButtonMask[MouseButton(button).name]
+    except KeyError:
+        raise ConfigError(f"there is no mouse button {button!r}") from None
+
+
+def _key(key: Key | str) -> Key:
+    if isinstance(key, Key):
+        return key
+    keys = parse_chord(key)
+    if len(keys) != 1:
+        raise ConfigError(f"{key!r} is more than one key")
+    return keys[0]
+
+
+def _keys(chord: Chord) -> Sequence[Key]:
+    if isinstance(chord, Key):
+        return (chord,)
+    return parse_chord(chord) if isinstance(chord, str) else tuple(chord)

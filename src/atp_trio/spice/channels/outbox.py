@@ -1,0 +1,117 @@
+"""What a channel has to send, and the one task that sends it.
+
+Only the writer task is ever inside `send_all`, so no caller's cancellation can cut a message in two. While nothing is queued,
+`put` hands the bytes to the kernel there and then, without waiting and without waking the writer: an input event is on its way
+when the call returns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Protocol
+
+import trio
+
+from atp_trio.spice.wire.kind import Buffer
+
+# More than a round trip's worth of input events; a peer that does not read costs us no more than this.
+HIGH_WATER: Final = 256 * 1024
+# Small pieces are sent together up to this size.
+COALESCE: Final = 64 * 1024
+
+
+class ChannelStream(Protocol):
+    """What a channel needs of its connection: a `trio.abc.Stream` that can also be used without a copy and without waiting."""
+
+    async def send_all(self, data: Buffer) -> None:
+        """As in `trio.abc.SendStream`."""
+
+    def send_nowait(self, data: Buffer) -> int:
+        """Send what the kernel takes now; gives how many bytes that were."""
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Receive at least one byte; gives how many, 0 at the end of the stream."""
+
+    async def aclose(self) -> None:
+        """As in `trio.abc.AsyncResource`."""
+
+
+class Outbox:
+    """The output of one stream.
+
+    Attributes:
+        stream: Where it goes. Others may receive from it, nobody else sends.
+    """
+
+    def __init__(self, stream: ChannelStream) -> None:
+        self.stream = stream
+        self._queue: deque[Buffer] = deque()
+        self._queued = 0
+        self._idle = False  # the writer waits, and everything before was sent
+        self._wake = trio.Event()
+        self._sent = trio.lowlevel.ParkingLot()
+
+    @property
+    def queued(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._queued
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a caller should put more."""
+        return self._queued < HIGH_WATER
+
+    def put(self, pieces: list[Buffer]) -> None:
+        """Send these, after what was put before; never waits."""
+        for piece in pieces:
+            rest = memoryview(piece)
+            if self._idle and not self._queue:
+                rest = rest[self._send_now(rest) :]
+            if rest:
+                self._queue.append(rest)
+                self._queued += len(rest)
+        if self._queue:
+            self._wake.set()
+
+    def _send_now(self, data: memoryview) -> int:
+        try:
+            return self.stream.send_nowait(data)
+        except trio.BrokenResourceError:
+            return 0  # the writer meets the same error, and ends the channel with it
+
+    async def wait_room(self) -> None:
+        """Wait until a caller may put more."""
+        while not self.has_room:
+            await self._sent.park()
+
+    async def wait_drained(self) -> None:
+        """Wait until the kernel has taken everything."""
+        while self._queue or self._queued:
+            await self._sent.park()
+
+    async def run(self) -> None:
+        """Send what is put, until cancelled.
+
+        Raises:
+            trio.BrokenResourceError: The connection is gone.
+        """
+        while True:
+            while self._queue:
+                data = self._next()
+                await self.stream.send_all(data)
+                self._queued -= len(data)
+                self._sent.unpark_all()
+            self._idle = True
+            await self._wake.wait()
+            self._wake = trio.Event()
+            self._idle = not self._queue
+
+    def _next(self) -> Buffer:
+        first = self._queue.popleft()
+        if not self._queue or len(first) >= COALESCE:
+            return first
+        pieces, size = [first], len(first)
+        while self._queue and size + len(self._queue[0]) <= COALESCE:
+            pieces.append(self._queue.popleft())
+            size += len(pieces[-1])
+        return b"".join(pieces)
