@@ -271,9 +271,7 @@ class SpiceVmConnection:
 
     async def _shake_hands(self, stream: ByteStream, channel: SpiceChannel, started: float) -> Link:
         connected = time.perf_counter()
-        link = ClientLink(
-            channel.channel_type, channel.channel_id, self._session.connection_id, channel_caps=channel.caps
-        )
+        link = ClientLink(channel.channel_type, channel.channel_id, self._session.connection_id, channel_caps=channel.caps)
         needed = await _next_event(stream, link)
         assert isinstance(needed, TicketNeeded)
         replied = time.perf_counter()
@@ -283,12 +281,8 @@ class SpiceVmConnection:
         link.send_ticket(ticket)
         linked = await _next_event(stream, link)
         assert isinstance(linked, Linked)
-        core = ChannelCore(
-            Role.CLIENT, channel.channel_type, mini_header=linked.mini_header, received=link.trailing_data
-        )
-        timings = LinkTimings(
-            connected - started, replied - connected, encrypted - replied, time.perf_counter() - encrypted
-        )
+        core = ChannelCore(Role.CLIENT, channel.channel_type, mini_header=linked.mini_header, received=link.trailing_data)
+        timings = LinkTimings(connected - started, replied - connected, encrypted - replied, time.perf_counter() - encrypted)
         return Link(stream, core, linked.channel_caps, timings)
 
     async def _get_password(self) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 import attrs
 import trio
 
-from atp_trio.spice.channels.base import ChannelStatistics, SpiceChannel, log
+from atp_trio.spice.channels.base import SpiceChannel, log
 from atp_trio.spice.channels.session import GLZ_WINDOW_PIXELS, PIXMAP_CACHE_PIXELS, Session
 from atp_trio.spice.imaging.cache import ImagePending
 from atp_trio.spice.imaging.screen import Damage, Screen
@@ -31,6 +31,7 @@ from atp_trio.spice.wire import Message
 INLINE_PIXELS: Final = 16 * 1024
 # Copying is some thirty times as fast as decoding.
 INLINE_COPY_PIXELS: Final = 2 * 1024 * 1024
+COPIED: Final = (ImageType.BITMAP, ImageType.FROM_CACHE, ImageType.FROM_CACHE_LOSSLESS, ImageType.SURFACE)
 # How many of the newest latencies are kept.
 LATENCIES: Final = 65536
 
@@ -275,7 +276,12 @@ def _is_heavy(message: Message) -> bool:
     if base is None:
         return False
     image: Image | None = getattr(message, "src_image", None)
-    copied = image is None or image.type in (ImageType.BITMAP, ImageType.FROM_CACHE, ImageType.FROM_CACHE_LOSSLESS, ImageType.SURFACE)
+    copied = image is None or image.type in (
+        ImageType.BITMAP,
+        ImageType.FROM_CACHE,
+        ImageType.FROM_CACHE_LOSSLESS,
+        ImageType.SURFACE,
+    )
     pixels = max(base.box.width * base.box.height, image.width * image.height if image else 0)
     return bool(pixels > (INLINE_COPY_PIXELS if copied else INLINE_PIXELS))
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from atp_trio.spice.imaging.cache import ImageCache
 from atp_trio.spice.codec.glz import GlzWindow
+from atp_trio.spice.imaging.cache import ImageCache
 from atp_trio.spice.messages.main import MouseMode
 
 if TYPE_CHECKING:
