@@ -120,7 +120,7 @@ class WaitForChannel(Record):
 
     channel_type: ChannelType = u8(ChannelType)
     channel_id: int = u8()
-    serial: int = u64()
+    message_serial: int = u64()
 
 
 @message(from_server=5)

@@ -49,9 +49,9 @@ class CursorHeader(Record):
     type: CursorType = u8(CursorType)
     width: int = u16()
     height: int = u16()
-    hot_x: int = u16()
+    hot_spot_x: int = u16()
     """May lie outside the shape."""
-    hot_y: int = u16()
+    hot_spot_y: int = u16()
 
 
 @record

@@ -247,7 +247,7 @@ class LineAttr(Record):
     flags: int = u8(flags=LineFlag, default=0)
     style_nseg = length("style", u8(), when=Has("flags", LineFlag.STYLED))
     style: tuple[float, ...] | None = pointer(
-        elements(fixed28_4(), "style_nseg"), optional=False, when=Has("flags", LineFlag.STYLED), default=None
+        elements(fixed28_4(), "style_nseg"), when=Has("flags", LineFlag.STYLED), default=None
     )
     """Lengths of dashes and gaps in turn, in pixels."""
 
@@ -451,7 +451,7 @@ class DrawOpaque(Message):
     """Copy the image, then paint the brush over it."""
 
     base: DisplayBase = nested(DisplayBase)
-    src_bitmap: Image | None = pointer(Image)
+    src_image: Image | None = pointer(Image)
     src_area: Rect = nested(Rect)
     brush: Brush = nested(Brush)
     rop: int = u16(flags=Ropd, default=Ropd.OP_PUT)
@@ -464,7 +464,7 @@ class DrawCopy(Message):
     """Copy `src_area` of the image to the box, scaled where they differ in size."""
 
     base: DisplayBase = nested(DisplayBase)
-    src_bitmap: Image | None = pointer(Image)
+    src_image: Image | None = pointer(Image)
     src_area: Rect = nested(Rect)
     rop: int = u16(flags=Ropd, default=Ropd.OP_PUT)
     scale_mode: ImageScaleMode = u8(ImageScaleMode, default=ImageScaleMode.INTERPOLATE)
@@ -476,7 +476,7 @@ class DrawBlend(Message):
     """The same as `DrawCopy`."""
 
     base: DisplayBase = nested(DisplayBase)
-    src_bitmap: Image | None = pointer(Image)
+    src_image: Image | None = pointer(Image)
     src_area: Rect = nested(Rect)
     rop: int = u16(flags=Ropd, default=Ropd.OP_PUT)
     scale_mode: ImageScaleMode = u8(ImageScaleMode, default=ImageScaleMode.INTERPOLATE)
@@ -512,7 +512,7 @@ class DrawRop3(Message):
     """A raster operation of brush, image and destination."""
 
     base: DisplayBase = nested(DisplayBase)
-    src_bitmap: Image | None = pointer(Image)
+    src_image: Image | None = pointer(Image)
     src_area: Rect = nested(Rect)
     brush: Brush = nested(Brush)
     rop3: int = u8()
@@ -539,7 +539,7 @@ class DrawText(Message):
     """A filled rectangle, and glyphs on it."""
 
     base: DisplayBase = nested(DisplayBase)
-    string: String | None = pointer(String)
+    str: String | None = pointer(String)
     back_area: Rect = nested(Rect)
     fore_brush: Brush = nested(Brush)
     back_brush: Brush = nested(Brush)
@@ -552,7 +552,7 @@ class DrawTransparent(Message):
     """Copy the image but for the pixels of one colour."""
 
     base: DisplayBase = nested(DisplayBase)
-    src_bitmap: Image | None = pointer(Image)
+    src_image: Image | None = pointer(Image)
     src_area: Rect = nested(Rect)
     src_color: int = u32(default=0)
     """The colour in the guest's own format; unused."""
@@ -568,7 +568,7 @@ class DrawAlphaBlend(Message):
     alpha_flags: int = u8(flags=AlphaFlag, default=0)
     alpha: int = u8(default=255)
     """For the whole image, besides its pixels' own alpha."""
-    src_bitmap: Image | None = pointer(Image)
+    src_image: Image | None = pointer(Image)
     src_area: Rect = nested(Rect)
 
 
@@ -632,8 +632,8 @@ class DrawComposite(Message):
 
     base: DisplayBase = nested(DisplayBase)
     flags: int = u32(flags=CompositeFlag)
-    src_bitmap: Image | None = pointer(Image)
-    mask_bitmap: Image | None = pointer(Image, when=Has("flags", CompositeFlag.HAS_MASK), default=None)
+    src: Image | None = pointer(Image)
+    mask: Image | None = pointer(Image, when=Has("flags", CompositeFlag.HAS_MASK), default=None)
     src_transform: Transform | None = nested(Transform, when=Has("flags", CompositeFlag.HAS_SRC_TRANSFORM), default=None)
     mask_transform: Transform | None = nested(Transform, when=Has("flags", CompositeFlag.HAS_MASK_TRANSFORM), default=None)
     src_origin: Point16 = nested(Point16)

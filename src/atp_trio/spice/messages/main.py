@@ -48,10 +48,10 @@ class DstInfo(Record):
     sport: int = u16()
     """The TLS port; 0 or 0xffff for none."""
     host_size = length("host", u32())
-    host: bytes = pointer(sized_bytes("host_size"), optional=False)
+    host: bytes = pointer(sized_bytes("host_size"))
     """The NUL is included."""
     cert_subject_size = length("cert_subject", u32())
-    cert_subject: bytes = pointer(sized_bytes("cert_subject_size"), optional=False, default=b"")
+    cert_subject: bytes = pointer(sized_bytes("cert_subject_size"), default=b"")
     """The NUL is included; empty for none."""
 
 
@@ -104,7 +104,7 @@ class ChannelsList(Message):
 
 @message(ChannelType.MAIN, from_server=105)
 class MouseModeChanged(Message):
-    """The mouse mode is so. (SPICE calls this message MOUSE_MODE, and the modes too.)"""
+    """The mouse mode is so; SPICE calls this message MOUSE_MODE, and the modes too."""
 
     supported_modes: int = u16(flags=MouseMode)
     current_mode: MouseMode = u16(MouseMode)

@@ -23,7 +23,7 @@ class Init(Message):
     """The first message."""
 
     name_size = length("name", u32())
-    name: bytes = pointer(sized_bytes("name_size"), optional=False)
+    name: bytes = pointer(sized_bytes("name_size"))
     """The NUL is included: `org.qemu.console.serial.0`."""
     opened: int = u8()
     """Whether the guest's side is open: 0 or 1."""

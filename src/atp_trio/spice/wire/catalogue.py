@@ -10,7 +10,7 @@ import attrs
 
 from atp_trio.errors import LocalProtocolError, MalformedMessage, UnknownMessage
 from atp_trio.spice.wire import field as fields
-from atp_trio.spice.wire.kind import Body, Buffer, Scalar, Writer
+from atp_trio.spice.wire.kind import Buffer, Scalar
 from atp_trio.spice.wire.layout import Layout, members_of
 from atp_trio.spice.wire.number import flag_names
 
@@ -64,7 +64,7 @@ class Record:
         Raises:
             MalformedMessage: The bytes do not fit the layout.
         """
-        made: Self = cls.layout.read(Body(memoryview(data), caps, copy), 0)[0]
+        made: Self = cls.layout.decode(data, caps, copy)
         return made
 
     def encode(self, *, caps: frozenset[int] = frozenset()) -> bytes:
@@ -73,9 +73,7 @@ class Record:
         Raises:
             LocalProtocolError: A value does not fit its field, or the fields contradict each other.
         """
-        writer = Writer(caps=caps)
-        self.layout.write(writer, self, type(self).__name__)
-        return writer.finish()
+        return self.layout.encode(self, caps)
 
 
 def _text(value: Any) -> str:

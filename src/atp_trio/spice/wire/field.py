@@ -163,9 +163,9 @@ def elements_to_end(element: Any, *, default: Any = attrs.NOTHING) -> Any:
     return _field(Spec(kinds.ElementsToEnd(as_kind(element))), default)
 
 
-def pointer(target: Any, *, optional: bool = True, when: Condition | None = None, default: Any = attrs.NOTHING) -> Any:
-    """A pointer to a record, or to what a specifier says; None is the null pointer where it is `optional`."""
-    return _field(Spec(kinds.Pointer(as_kind(target), optional), when), default)
+def pointer(target: Any, *, when: Condition | None = None, default: Any = attrs.NOTHING) -> Any:
+    """A pointer to a record, None for the null pointer; or to an array, of which the null pointer is the empty one."""
+    return _field(Spec(kinds.Pointer(as_kind(target)), when), default)
 
 
 def offset(target: Any) -> Any:

@@ -1,25 +1,28 @@
 """The kinds of value on the wire: how each is read, written and bounded.
 
-Theory of operation. Reading is a walk over one message body with a position; a kind reads its value at the position and returns
-the position after it. Pointers are offsets from the start of the body, so every kind is given the whole body. Three rules make
-any input safe: nothing is read before its size was compared with what is left; an array is refused when its count times the
-smallest possible element is more than what is left, and when it has more than `MAX_ELEMENTS` elements; and the kinds form a
-finite tree, so pointers cannot recurse. Values of fixed size are fused: one `struct` call reads a run of them, nested records
-included.
+Theory of operation. Reading is a walk over one message body with a position. Pointers are offsets from the start of the body, so
+every function is given the whole body. Three rules make any input safe: nothing is read before its size was compared with what
+is left; an array is refused when its count times the smallest possible element is more than what is left, and when it has more
+than `MAX_ELEMENTS` elements; and the kinds form a finite tree, so pointers cannot recurse.
+
+A kind composes source (see `source`): `read` adds what reads a value and gives the expression for it; `write` adds what writes
+the value of an expression. The functions' variables are `view`, `size` (of the view), `pos`, `caps` and `copy` in reading, and
+`out`, `caps` and `pending` in writing.
 """
 
 from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
 from atp_trio.errors import LocalProtocolError, MalformedMessage
 from atp_trio.spice.wire.number import OpenEnum
+from atp_trio.spice.wire.source import Source
 
 if TYPE_CHECKING:
     from atp_trio.spice.wire.layout import Layout
@@ -29,76 +32,102 @@ Buffer = bytes | bytearray | memoryview
 # A clip of 65536 rectangles is beyond any display driver; as Python objects they are some 20 MiB, from 1 MiB of message.
 MAX_ELEMENTS = 65536
 
-
-@attrs.frozen
-class Body:
-    """The message body that is being read."""
-
-    view: memoryview
-    caps: frozenset[int] = frozenset()
-    copy: bool = True
-
-    def take(self, pos: int, size: int, what: str) -> Buffer:
-        """The `size` bytes at `pos`: copied, or a view of the receive buffer that is good until the next receive."""
-        self.need(pos, size, what)
-        part = self.view[pos : pos + size]
-        return bytes(part) if self.copy else part
-
-    def need(self, pos: int, size: int, what: str) -> None:
-        """Raise unless `size` bytes are left at `pos`."""
-        if size > len(self.view) - pos:
-            raise MalformedMessage(f"{what}: {size} bytes at offset {pos} are needed, {max(0, len(self.view) - pos)} are left")
-
-    def need_elements(self, pos: int, count: int, min_size: int, what: str) -> None:
-        """Raise unless `count` elements of at least `min_size` bytes can lie at `pos`."""
-        if count > MAX_ELEMENTS:
-            raise MalformedMessage(f"{what}: {count} elements, more than {MAX_ELEMENTS}")
-        self.need(pos, count * min_size, what)
+READ_ELEMENTS = "def read(view, size, pos, number, caps, copy):"
+WRITE = "def write(out, value, caps, pending):"
+WRITE_ERRORS = (struct.error, TypeError, ValueError, OverflowError, AttributeError)
 
 
-@attrs.define(eq=False)
-class Writer:
-    """A message body that is being written."""
-
-    out: bytearray = attrs.field(factory=bytearray)
-    caps: frozenset[int] = frozenset()
-    _pending: deque[tuple[int, Kind, Any, Sequence[Any], str]] = attrs.field(factory=deque)
-
-    def point(self, kind: Kind, value: Any, values: Sequence[Any], what: str) -> None:
-        """Leave a pointer here and what it points to for later."""
-        self._pending.append((len(self.out), kind, value, values, what))
-        self.out += b"\0\0\0\0"
-
-    def finish(self) -> bytes:
-        """Write what was left for later, each object behind what stands already."""
-        while self._pending:
-            at, kind, value, values, what = self._pending.popleft()
-            struct.pack_into("<I", self.out, at, len(self.out))
-            kind.write(self, value, values, what)
-        return bytes(self.out)
+def short(what: str, pos: int, need: int, size: int) -> NoReturn:
+    """Refuse a body that ends too early."""
+    raise MalformedMessage(f"{what}: {need} bytes at offset {pos} are needed, {max(0, size - pos)} are left")
 
 
-@attrs.frozen
-class Fixed:
-    """How a value of fixed size takes part in a fused run.
+def refuse(what: str, sentence: str) -> NoReturn:
+    """Refuse a body for another reason."""
+    raise MalformedMessage(f"{what}: {sentence}")
 
-    Attributes:
-        format: Its `struct` codes.
-        arity: How many values those codes stand for.
-        build: Makes the value from the unpacked ones, starting at an index; None where the unpacked value is the value.
-        flatten: Appends the values to pack; None where the value is packed as it is.
-    """
 
-    format: str
-    arity: int
-    build: Callable[[Sequence[Any], int], Any] | None = None
-    flatten: Callable[[Any, list[Any]], None] | None = None
+def wrong(what: str, sentence: str) -> NoReturn:
+    """Refuse to write."""
+    raise LocalProtocolError(f"{what}: {sentence}")
+
+
+class Reader(Source):
+    """The source of a function that reads."""
+
+    def unpack(self, code: str) -> str:
+        """The variable of one more value of the run."""
+        name = self.fresh()
+        self.codes.append(code)
+        self.run.append(name)
+        return name
+
+    def transfer(self, codes: struct.Struct, values: list[str]) -> None:
+        """Unpack the run."""
+        self.need(str(codes.size), self.what)
+        self.check(f"{', '.join(values)}, = {self.constant(codes)}.unpack_from(view, pos)")
+        self.check(f"pos += {codes.size}")
+
+    def need(self, number: str, what: str) -> None:
+        """Refuse the body unless so many bytes are left."""
+        self.line(f"if {number} > size - pos: {self.constant(short)}({what!r}, pos, {number}, size)")
+
+    def take(self, number: str, what: str) -> str:
+        """So many bytes."""
+        found, count = self.fresh(), self.fresh()
+        self.line(f"{count} = {number}")
+        self.need(count, what)
+        self.check(f"{found} = bytes(view[pos : pos + {count}]) if copy else view[pos : pos + {count}]")
+        self.check(f"pos += {count}")
+        return found
+
+    def elements(self, element: Kind, number: str, what: str) -> str:
+        """So many elements, one behind the other."""
+        found = self.fresh()
+        read = self.constant(element_reader(element, what))
+        self.line(f"{found}, pos = {read}(view, size, pos, {number}, caps, copy)")
+        return found
+
+
+class Composer(Source):
+    """The source of a function that writes; whatever goes wrong in it is about the value it was given."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, indent=2)
+        self.lines = ["    try:", "        pass"]
+
+    def transfer(self, codes: struct.Struct, values: list[str]) -> None:
+        """Pack the run."""
+        self.check(f"out += {self.constant(codes)}.pack({', '.join(values)})")
+
+    def pack(self, code: str, value: str) -> None:
+        """One more value of the run."""
+        self.codes.append(code)
+        self.run.append(value)
+
+    def elements(self, element: Kind, value: str, what: str) -> None:
+        """The elements of the value, one behind the other."""
+        too_many = f"{self.constant(wrong)}({what!r}, f'{{len({value})}} elements, more than {MAX_ELEMENTS}')"
+        self.line(f"if len({value}) > {MAX_ELEMENTS}: {too_many}")
+        if isinstance(element, Scalar):
+            self.line(f"out += {self.constant(struct.pack)}(f'<{{len({value})}}{element.code}', *{value})")
+            return
+        one = self.fresh()
+        with self.block(f"for {one} in {value}:"):
+            element.verify(self, one, what)
+            element.write(self, one, what)
+
+    def compile(self, head: str = WRITE) -> Any:
+        """The function; its errors are those of our tree."""
+        self.finish()
+        self._indent = 1
+        self.line(f"except {self.constant(WRITE_ERRORS)} as error:")
+        self.line(f"    raise {self.constant(LocalProtocolError)}({self.what!r} + ': ' + str(error)) from error")
+        return super().compile(head)
 
 
 class Kind(ABC):
     """How a value lies in bytes."""
-
-    fixed: Fixed | None = None
 
     @property
     @abstractmethod
@@ -106,52 +135,34 @@ class Kind(ABC):
         """The fewest bytes a value can take."""
 
     @abstractmethod
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        """The value at `pos`, and the position after it; `values` are those of the enclosing record read so far."""
+    def read(self, source: Reader, what: str) -> str:
+        """Compose the reading of a value; gives the expression for it."""
 
     @abstractmethod
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        """Append the value; `values` are all those of the enclosing record."""
+    def write(self, source: Composer, value: str, what: str) -> None:
+        """Compose the writing of the value that the expression gives."""
+
+    def verify(self, source: Composer, value: str, what: str) -> None:
+        """Compose what refuses a value that contradicts the record's other fields."""
 
 
 class FixedKind(Kind):
-    """A kind whose every value takes the same bytes: `fixed` says all."""
+    """A kind whose every value takes the same bytes, those of one `struct` code."""
 
-    fixed: Fixed
+    @property
+    @abstractmethod
+    def code(self) -> str:
+        """The `struct` code."""
 
     @property
     def min_size(self) -> int:
-        return struct.calcsize("<" + self.fixed.format)
+        return struct.calcsize("<" + self.code)
 
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        body.need(pos, self.min_size, what)
-        parts = struct.unpack_from("<" + self.fixed.format, body.view, pos)
-        value = self.fixed.build(parts, 0) if self.fixed.build else parts[0]
-        return value, pos + self.min_size
+    def read(self, source: Reader, what: str) -> str:  # noqa: ARG002
+        return source.unpack(self.code)
 
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        parts: list[Any] = []
-        flatten_into(self.fixed, value, parts, what)
-        writer.out += pack(self.fixed.format, parts, what)
-
-
-def flatten_into(fixed: Fixed, value: Any, parts: list[Any], what: str) -> None:
-    """Append what `struct` packs for the value."""
-    if fixed.flatten is None:
-        parts.append(value)
-        return
-    try:
-        fixed.flatten(value, parts)
-    except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise LocalProtocolError(f"{what}: {value!r} cannot be written: {error}") from error
-
-
-def pack(codes: str, parts: Sequence[Any], what: str) -> bytes:
-    """`struct.pack`, its errors in our words."""
-    try:
-        return struct.pack("<" + codes, *parts)
-    except struct.error as error:
-        raise LocalProtocolError(f"{what}: {error}") from error
+    def write(self, source: Composer, value: str, what: str) -> None:  # noqa: ARG002
+        source.pack(self.code, value)
 
 
 SCALARS = {"B": (0, 2**8 - 1), "H": (0, 2**16 - 1), "I": (0, 2**32 - 1), "Q": (0, 2**64 - 1)} | {
@@ -168,26 +179,32 @@ class Scalar(FixedKind):
     code: str
     enum: type[OpenEnum] | None = None
     flags: type[OpenEnum] | None = None
-    fixed: Fixed = attrs.field(init=False, eq=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        build = _enum_builder(self.enum) if self.enum else None
-        object.__setattr__(self, "fixed", Fixed(self.code, 1, build))
 
     @property
     def bounds(self) -> tuple[int, int]:
         """The smallest and the largest value."""
         return SCALARS[self.code]
 
+    def read(self, source: Reader, what: str) -> str:
+        number = super().read(source, what)
+        return f"{source.constant(members_by_number(self.enum))}[{number}]" if self.enum else number
 
-def _enum_builder(enum: type[OpenEnum]) -> Callable[[Sequence[Any], int], Any]:
-    known: dict[Any, Any] = dict(enum._value2member_map_)
 
-    def build(parts: Sequence[Any], index: int) -> Any:
-        value = parts[index]
-        return known[value] if value in known else enum(value)
+class _Members(dict[int, OpenEnum]):
+    """An enumeration's members by number; asked for an unknown number it makes a member and does not keep it."""
 
-    return build
+    enum: type[OpenEnum]
+
+    def __missing__(self, number: int) -> OpenEnum:
+        return self.enum(number)
+
+
+@cache
+def members_by_number(enum: type[OpenEnum]) -> _Members:
+    """A lookup that is faster than calling the enumeration."""
+    members = _Members((member.value, member) for member in enum)
+    members.enum = enum
+    return members
 
 
 @attrs.frozen
@@ -195,12 +212,16 @@ class FixedPoint(FixedKind):
     """A signed 32-bit number of 1/2**fraction_bits, held as a float (exactly)."""
 
     fraction_bits: int
-    fixed: Fixed = attrs.field(init=False, eq=False, repr=False)
 
-    def __attrs_post_init__(self) -> None:
-        scale = float(2**self.fraction_bits)
-        fixed = Fixed("i", 1, lambda parts, at: parts[at] / scale, lambda value, parts: parts.append(round(value * scale)))
-        object.__setattr__(self, "fixed", fixed)
+    @property
+    def code(self) -> str:
+        return "i"
+
+    def read(self, source: Reader, what: str) -> str:
+        return f"{super().read(source, what)} / {2.0**self.fraction_bits}"
+
+    def write(self, source: Composer, value: str, what: str) -> None:
+        super().write(source, f"round({value} * {2.0**self.fraction_bits})", what)
 
 
 @attrs.frozen
@@ -208,15 +229,14 @@ class FixedBytes(FixedKind):
     """A given number of bytes."""
 
     size: int
-    fixed: Fixed = attrs.field(init=False, eq=False, repr=False)
 
-    def __attrs_post_init__(self) -> None:
-        def flatten(value: Buffer, parts: list[Any]) -> None:
-            if len(value) != self.size:
-                raise ValueError(f"{len(value)} bytes in place of {self.size}")
-            parts.append(bytes(value))
+    @property
+    def code(self) -> str:
+        return f"{self.size}s"
 
-        object.__setattr__(self, "fixed", Fixed(f"{self.size}s", 1, None, flatten))
+    def verify(self, source: Composer, value: str, what: str) -> None:
+        refusal = f"{source.constant(wrong)}({what!r}, f'{{len({value})}} bytes in place of {self.size}')"
+        source.check(f"if len({value}) != {self.size}: {refusal}")
 
 
 @attrs.frozen
@@ -226,36 +246,44 @@ class Nested(Kind):
     layout: Layout
 
     @property
-    def fixed(self) -> Fixed | None:  # type: ignore[override]
-        """Fused into the enclosing record when its own size is fixed."""
-        return self.layout.fixed
-
-    @property
     def min_size(self) -> int:
         return self.layout.min_size
 
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        return self.layout.read(body, pos)
+    def read(self, source: Reader, what: str) -> str:  # noqa: ARG002
+        return self.layout.compose_read(source)
 
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        self.layout.write(writer, value, what)
+    def write(self, source: Composer, value: str, what: str) -> None:
+        self.layout.compose_write(source, value, what)
 
 
 @attrs.frozen
 class Size:
-    """A number of bytes that follows from earlier fields: `rule` of the fields at these places of the record."""
+    """A number that follows from earlier fields of the record: `rule` of those of these names."""
 
     names: tuple[str, ...]
     rule: Callable[..., int]
-    places: tuple[int, ...] = ()
 
-    def of(self, values: Sequence[Any]) -> int:
-        """The number, given the record's values."""
-        return self.rule(*[values[place] for place in self.places])
+    def expression(self, source: Source) -> str:
+        """The number."""
+        values = ", ".join(source.names[name] for name in self.names)
+        return values if self.rule is int else f"{source.constant(self.rule)}({values})"
+
+
+class Array(Kind):
+    """A kind whose values have a length."""
+
+    @property
+    def min_size(self) -> int:
+        return 0
+
+    def verify_length(self, source: Composer, value: str, size: Size, what: str) -> None:
+        """Compose what refuses a value of another length than the other fields say."""
+        refusal = f"{source.constant(wrong)}({what!r}, 'its length is not what the other fields say')"
+        source.check(f"if len({value}) != {size.expression(source)}: {refusal}")
 
 
 @attrs.frozen
-class Counted(Kind):
+class Counted(Array):
     """Elements one behind the other, their number written directly before them."""
 
     count: Scalar
@@ -265,76 +293,46 @@ class Counted(Kind):
     def min_size(self) -> int:
         return self.count.min_size
 
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        number, pos = self.count.read(body, pos, values, what)
-        return read_elements(self.element, body, pos, number, what)
+    def read(self, source: Reader, what: str) -> str:
+        return source.elements(self.element, self.count.read(source, what), what)
 
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        self.count.write(writer, len(value), values, f"{what}: the number of elements")
-        write_elements(self.element, writer, value, what)
+    def write(self, source: Composer, value: str, what: str) -> None:
+        source.pack(self.count.code, f"len({value})")
+        source.elements(self.element, value, what)
 
 
 @attrs.frozen
-class Elements(Kind):
+class Elements(Array):
     """Elements one behind the other, their number in an earlier field."""
 
     element: Kind
     count: Size
 
-    @property
-    def min_size(self) -> int:
-        return 0
+    def read(self, source: Reader, what: str) -> str:
+        return source.elements(self.element, self.count.expression(source), what)
 
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        return read_elements(self.element, body, pos, self.count.of(values), what)
+    def write(self, source: Composer, value: str, what: str) -> None:
+        source.elements(self.element, value, what)
 
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        if len(value) != self.count.of(values):
-            raise LocalProtocolError(f"{what}: {len(value)} elements, the other fields say {self.count.of(values)}")
-        write_elements(self.element, writer, value, what)
+    def verify(self, source: Composer, value: str, what: str) -> None:
+        self.verify_length(source, value, self.count, what)
 
 
 @attrs.frozen
-class ElementsToEnd(Kind):
+class ElementsToEnd(Array):
     """Elements of fixed size up to the end of the body; what is left over is no element."""
 
-    element: FixedKind
+    element: Kind
 
-    @property
-    def min_size(self) -> int:
-        return 0
+    def read(self, source: Reader, what: str) -> str:
+        return source.elements(self.element, f"(size - pos) // {self.element.min_size}", what)
 
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        return read_elements(self.element, body, pos, (len(body.view) - pos) // self.element.min_size, what)
-
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        write_elements(self.element, writer, value, what)
-
-
-def read_elements(element: Kind, body: Body, pos: int, number: int, what: str) -> tuple[tuple[Any, ...], int]:
-    """So many elements at `pos`: as one `struct` call where they are plain numbers."""
-    body.need_elements(pos, number, element.min_size, what)
-    fixed = element.fixed
-    if fixed and fixed.build is None and fixed.arity == 1:
-        size = number * element.min_size
-        return struct.unpack_from(f"<{number}{fixed.format}", body.view, pos), pos + size
-    found = []
-    for _ in range(number):
-        value, pos = element.read(body, pos, (), what)
-        found.append(value)
-    return tuple(found), pos
-
-
-def write_elements(element: Kind, writer: Writer, value: Sequence[Any], what: str) -> None:
-    """The elements, one behind the other."""
-    if len(value) > MAX_ELEMENTS:
-        raise LocalProtocolError(f"{what}: {len(value)} elements, more than {MAX_ELEMENTS}")
-    for one in value:
-        element.write(writer, one, (), what)
+    def write(self, source: Composer, value: str, what: str) -> None:
+        source.elements(self.element, value, what)
 
 
 @attrs.frozen
-class CountedBytes(Kind):
+class CountedBytes(Array):
     """Bytes, their number written directly before them."""
 
     count: Scalar
@@ -343,87 +341,44 @@ class CountedBytes(Kind):
     def min_size(self) -> int:
         return self.count.min_size
 
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        number, pos = self.count.read(body, pos, values, what)
-        return body.take(pos, number, what), pos + number
+    def read(self, source: Reader, what: str) -> str:
+        return source.take(self.count.read(source, what), what)
 
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        self.count.write(writer, len(value), values, f"{what}: its length")
-        writer.out += value
+    def write(self, source: Composer, value: str, what: str) -> None:  # noqa: ARG002
+        source.pack(self.count.code, f"len({value})")
+        source.line(f"out += {value}")
 
 
 @attrs.frozen
-class SizedBytes(Kind):
+class SizedBytes(Array):
     """Bytes whose number follows from earlier fields."""
 
     size: Size
 
-    @property
-    def min_size(self) -> int:
-        return 0
+    def read(self, source: Reader, what: str) -> str:
+        return source.take(self.size.expression(source), what)
 
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        size = self.size.of(values)
-        return body.take(pos, size, what), pos + size
+    def write(self, source: Composer, value: str, what: str) -> None:  # noqa: ARG002
+        source.line(f"out += {value}")
 
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        if len(value) != self.size.of(values):
-            raise LocalProtocolError(f"{what}: {len(value)} bytes, the other fields say {self.size.of(values)}")
-        writer.out += value
+    def verify(self, source: Composer, value: str, what: str) -> None:
+        self.verify_length(source, value, self.size, what)
 
 
 @attrs.frozen
-class BytesToEnd(Kind):
+class BytesToEnd(Array):
     """All that is left of the body."""
 
-    @property
-    def min_size(self) -> int:
-        return 0
+    def read(self, source: Reader, what: str) -> str:
+        return source.take("size - pos", what)
 
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        return body.take(pos, len(body.view) - pos, what), len(body.view)
-
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        writer.out += value
-
-
-@attrs.frozen
-class Pointer(Kind):
-    """The offset, from the start of the body, of a value that lies elsewhere; 0 is none, and so is an empty array."""
-
-    target: Kind
-    optional: bool = True
-
-    @property
-    def min_size(self) -> int:
-        return 4
-
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        body.need(pos, 4, what)
-        (offset,) = struct.unpack_from("<I", body.view, pos)
-        if offset:
-            body.need(offset, 0, what)
-            value, _ = self.target.read(body, offset, values, what)
-            return value, pos + 4
-        if self.optional:
-            return None, pos + 4
-        if self.target.min_size:
-            raise MalformedMessage(f"{what}: a null pointer")
-        # The empty array that a null pointer stands for; it is refused if a length elsewhere says it is not empty.
-        return self.target.read(body, len(body.view), values, what)[0], pos + 4
-
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        if value is None and not self.optional:
-            raise LocalProtocolError(f"{what}: None where a value is needed")
-        if value is None or (not self.optional and not self.target.min_size and not len(value)):
-            writer.out += b"\0\0\0\0"
-        else:
-            writer.point(self.target, value, values, what)
+    def write(self, source: Composer, value: str, what: str) -> None:  # noqa: ARG002
+        source.line(f"out += {value}")
 
 
 @attrs.frozen
 class Offset(Kind):
-    """An offset that is never null."""
+    """The offset, from the start of the body, of a value that lies elsewhere."""
 
     target: Kind
 
@@ -431,11 +386,87 @@ class Offset(Kind):
     def min_size(self) -> int:
         return 4
 
-    def read(self, body: Body, pos: int, values: Sequence[Any], what: str) -> tuple[Any, int]:
-        body.need(pos, 4, what)
-        (offset,) = struct.unpack_from("<I", body.view, pos)
-        body.need(offset, 0, what)
-        return self.target.read(body, offset, values, what)[0], pos + 4
+    def read(self, source: Reader, what: str) -> str:
+        offset, found = source.unpack("I"), source.fresh()
+        source.later(lambda: self.follow(source, offset, found, what))
+        return found
 
-    def write(self, writer: Writer, value: Any, values: Sequence[Any], what: str) -> None:
-        writer.point(self.target, value, values, what)
+    def follow(self, source: Reader, offset: str, found: str, what: str) -> None:
+        """Compose the reading of the target."""
+        here = source.fresh()
+        source.line(f"{here} = pos")
+        source.line(f"pos = {offset}")
+        source.need("0", what)
+        value = self.target.read(source, what)
+        source.finish()
+        source.line(f"{found} = {value}")
+        source.line(f"pos = {here}")
+
+    def write(self, source: Composer, value: str, what: str) -> None:
+        source.pack("I", "0")
+        self.point(source, value, what, "True")
+
+    def point(self, source: Composer, value: str, what: str, condition: str) -> None:
+        """Compose what leaves the target for later, if the condition holds; the pointer is the last thing written."""
+        target = source.constant(value_writer(self.target, what))
+        source.line(f"if {condition}: pending.append((len(out) - 4, {target}, {value}))")
+
+    def verify(self, source: Composer, value: str, what: str) -> None:
+        self.target.verify(source, value, what)
+
+
+@attrs.frozen
+class Pointer(Offset):
+    """An offset of which 0 is none: None for a record, the empty array for an array."""
+
+    def follow(self, source: Reader, offset: str, found: str, what: str) -> None:
+        with source.block(f"if {offset}:"):
+            super().follow(source, offset, found, what)
+        with source.block("else:"):
+            if isinstance(self.target, Array):
+                # It is refused if a length elsewhere says that the array is not empty.
+                super().follow(source, "size", found, what)
+            else:
+                source.line(f"{found} = None")
+
+    def write(self, source: Composer, value: str, what: str) -> None:
+        source.pack("I", "0")
+        self.point(source, value, what, f"len({value})" if isinstance(self.target, Array) else f"{value} is not None")
+
+    def verify(self, source: Composer, value: str, what: str) -> None:
+        if isinstance(self.target, Array):
+            super().verify(source, value, what)
+
+
+def element_reader(element: Kind, what: str) -> Any:
+    """The function that reads so many elements: with one `struct` call for all where their size is fixed."""
+    probe = Reader(what)
+    value = element.read(probe, what)
+    codes, names, is_fixed = "".join(probe.codes), probe.run, not probe.lines
+    source = probe if is_fixed else Reader(what)
+    source.codes, source.run = [], []
+    too_many = f"{source.constant(refuse)}({what!r}, f'{{number}} elements, more than {MAX_ELEMENTS}')"
+    source.check(f"if number > {MAX_ELEMENTS}: {too_many}")
+    source.need(f"number * {element.min_size}", what)
+    if is_fixed:
+        source.check(f"end = pos + number * {struct.calcsize('<' + codes)}")
+        if names == [value]:
+            source.check(f"return {source.constant(struct.unpack_from)}(f'<{{number}}{codes}', view, pos), end")
+        else:
+            every = f"{source.constant(struct.Struct('<' + codes))}.iter_unpack(view[pos:end])"
+            source.check(f"return tuple([{value} for {', '.join(names)}, in {every}]), end")
+    else:
+        source.check("found = []")
+        with source.block("for _ in range(number):"):
+            value = element.read(source, what)
+            source.finish()
+            source.line(f"found.append({value})")
+        source.check("return tuple(found), pos")
+    return source.compile(READ_ELEMENTS)
+
+
+def value_writer(kind: Kind, what: str) -> Any:
+    """The function that writes a value of this kind."""
+    source = Composer(what)
+    kind.write(source, "value", what)
+    return source.compile()

@@ -1,27 +1,20 @@
-"""How one record lies in bytes: the plan made of its declaration, and reading and writing by that plan."""
+"""How one record lies in bytes: the members it declares, and the functions that are made of them."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import attrs
 
-from atp_trio.errors import LocalProtocolError
 from atp_trio.spice.wire.field import SPEC, Condition, Hidden, Spec
-from atp_trio.spice.wire.kind import (
-    Body,
-    Elements,
-    Fixed,
-    Kind,
-    Offset,
-    Pointer,
-    SizedBytes,
-    Writer,
-    flatten_into,
-    pack,
-)
+from atp_trio.spice.wire.kind import Array, Buffer, Composer, Kind, Pointer, Reader, wrong
+from atp_trio.spice.wire.source import Source
+
+READ = "def read(view, size, pos, caps, copy):"
 
 
 @attrs.frozen
@@ -43,14 +36,14 @@ class Member:
     secret: bool = False
 
     @property
-    def is_fixed(self) -> bool:
-        """Whether it can be part of a fused run."""
-        return self.when is None and isinstance(self.kind, Kind) and self.kind.fixed is not None
+    def branches(self) -> Mapping[Condition | None, Kind]:
+        """The kinds it can have, by condition; None where it always has the one."""
+        return self.kind if isinstance(self.kind, Mapping) else {self.when: self.kind}  # type: ignore[return-value]
 
     @property
     def min_size(self) -> int:
         """The fewest bytes it can take."""
-        return self.kind.min_size if self.when is None and isinstance(self.kind, Kind) else 0
+        return sum(kind.min_size for condition, kind in self.branches.items() if condition is None)
 
 
 def members_of(cls: type, namespace: Mapping[str, Any]) -> tuple[Member, ...]:
@@ -63,99 +56,7 @@ def members_of(cls: type, namespace: Mapping[str, Any]) -> tuple[Member, ...]:
         elif name in fields and SPEC in fields[name].metadata:
             spec: Spec = fields[name].metadata[SPEC]
             found.append(Member(name, spec.kind, spec.when, secret=spec.secret))
-    names = [member.name for member in found]
-    return tuple(attrs.evolve(member, kind=_place(member.kind, names)) for member in found)
-
-
-def _place(kind: Any, names: list[str]) -> Any:
-    """The kind with the names of earlier fields turned into their places."""
-    if isinstance(kind, Mapping):
-        return {condition: _place(branch, names) for condition, branch in kind.items()}
-    if isinstance(kind, Pointer | Offset):
-        return attrs.evolve(kind, target=_place(kind.target, names))
-    if isinstance(kind, Elements):
-        return attrs.evolve(kind, count=attrs.evolve(kind.count, places=tuple(map(names.index, kind.count.names))))
-    if isinstance(kind, SizedBytes):
-        return attrs.evolve(kind, size=attrs.evolve(kind.size, places=tuple(map(names.index, kind.size.names))))
-    return kind
-
-
-class Step:
-    """A part of the plan: reads its members' values behind those read so far, and writes them."""
-
-    def read(self, body: Body, pos: int, values: list[Any]) -> int:
-        """Append the values; gives the position after them."""
-        raise NotImplementedError
-
-    def write(self, writer: Writer, values: Sequence[Any], what: str) -> None:
-        """Write the values of the step's members."""
-        raise NotImplementedError
-
-
-@attrs.frozen
-class Run(Step):
-    """Members of fixed size, one behind the other, read by one `struct` call."""
-
-    what: str
-    first: int
-    parts: tuple[Fixed, ...]
-    struct: struct.Struct
-    # Where each value starts among the unpacked ones, and how it is made of them; None where all are taken as they are.
-    builders: tuple[tuple[int, Any], ...] | None
-
-    def read(self, body: Body, pos: int, values: list[Any]) -> int:
-        size = self.struct.size
-        if size > len(body.view) - pos:
-            body.need(pos, size, self.what)
-        found = self.struct.unpack_from(body.view, pos)
-        if self.builders is None:
-            values += found
-        else:
-            values += [build(found, at) if build else found[at] for at, build in self.builders]
-        return pos + size
-
-    def write(self, writer: Writer, values: Sequence[Any], what: str) -> None:
-        parts: list[Any] = []
-        for fixed, value in zip(self.parts, values[self.first :], strict=False):
-            flatten_into(fixed, value, parts, what)
-        writer.out += pack(self.struct.format[1:], parts, what)
-
-
-@attrs.frozen
-class Single(Step):
-    """One member of any other kind, perhaps absent, perhaps one of several branches."""
-
-    what: str
-    at: int
-    member: Member
-    tests: tuple[tuple[int | None, Condition], ...]
-
-    def _kind(self, values: Sequence[Any], caps: frozenset[int]) -> Kind | None:
-        kind = self.member.kind
-        for place, condition in self.tests:
-            if condition.test(caps if place is None else values[place]):
-                return kind[condition] if isinstance(kind, Mapping) else kind
-        return None if self.tests else kind  # type: ignore[return-value]
-
-    def read(self, body: Body, pos: int, values: list[Any]) -> int:
-        kind = self._kind(values, body.caps)
-        if kind is None:
-            values.append(None)
-            return pos
-        value, pos = kind.read(body, pos, values, self.what)
-        values.append(value)
-        return pos
-
-    def write(self, writer: Writer, values: Sequence[Any], what: str) -> None:
-        kind = self._kind(values, writer.caps)
-        value = values[self.at]
-        if kind is None:
-            if value is not None and self.member.length_of is None:
-                raise LocalProtocolError(f"{self.what} is {value!r} although the fields before it say that it is absent")
-            return
-        if value is None and not (isinstance(kind, Pointer) and kind.optional):
-            raise LocalProtocolError(f"{self.what} is None although the fields before it say that it is present")
-        kind.write(writer, value, values, self.what)
+    return tuple(found)
 
 
 class Layout:
@@ -164,7 +65,6 @@ class Layout:
     Attributes:
         cls: The attrs class.
         members: Its values in the order of the wire.
-        fixed: How it takes part in an enclosing record's fused run, when its size is fixed.
         min_size: The fewest bytes it can take.
     """
 
@@ -172,81 +72,106 @@ class Layout:
         self.cls = cls
         self.members = tuple(members)
         self.min_size = sum(member.min_size for member in members)
-        self._steps = tuple(self._plan())
-        # A value is set past attrs' frozen __setattr__, through the slot itself: the fastest way Python has.
-        self._setters = tuple(
-            (index, getattr(cls, member.name).__set__) for index, member in enumerate(members) if member.length_of is None
-        )
-        self.fixed = self._fixed()
 
-    def _plan(self) -> list[Step]:
-        steps: list[Step] = []
-        run: list[int] = []
-        for index, member in enumerate(self.members):
-            if member.is_fixed:
-                run.append(index)
-                continue
-            if run:
-                steps.append(self._run(run))
-                run = []
-            steps.append(Single(f"{self.cls.__name__}.{member.name}", index, member, self._tests(member)))
-        return [*steps, self._run(run)] if run else steps
+    def decode(self, data: Buffer, caps: frozenset[int], copy: bool) -> Any:
+        """The record that the body `data` is."""
+        view = memoryview(data)
+        return self._read(view, len(view), 0, caps, copy)[0]
 
-    def _run(self, indices: list[int]) -> Run:
-        parts = tuple(self.members[index].kind.fixed for index in indices)  # type: ignore[union-attr]
-        starts = [sum(part.arity for part in parts[:n]) for n in range(len(parts))]  # type: ignore[union-attr]
-        plain = all(part.build is None and part.arity == 1 for part in parts)  # type: ignore[union-attr]
-        builders = None if plain else tuple(zip(starts, (part.build for part in parts), strict=True))  # type: ignore[union-attr]
-        codes = struct.Struct("<" + "".join(part.format for part in parts))  # type: ignore[union-attr]
-        return Run(self.cls.__name__, indices[0], parts, codes, builders)  # type: ignore[arg-type]
+    def encode(self, value: Any, caps: frozenset[int]) -> bytes:
+        """The body that the record is: its own bytes, then what its pointers point to, then what theirs do."""
+        out = bytearray()
+        pending: deque[tuple[int, Callable[..., None], Any]] = deque()
+        self._write(out, value, caps, pending)
+        while pending:
+            at, write, target = pending.popleft()
+            struct.pack_into("<I", out, at, len(out))
+            write(out, target, caps, pending)
+        return bytes(out)
 
-    def _tests(self, member: Member) -> tuple[tuple[int | None, Condition], ...]:
-        names = [other.name for other in self.members]
-        wanted = list(member.kind) if isinstance(member.kind, Mapping) else []
-        return tuple((names.index(one.name) if one.name else None, one) for one in ([member.when] if member.when else wanted))
+    @cached_property
+    def _read(self) -> Callable[..., Any]:
+        source = Reader(self.cls.__name__)
+        value = self.compose_read(source)
+        source.finish()
+        source.line(f"return {value}, pos")
+        return source.compile(READ)  # type: ignore[no-any-return]
 
-    def _fixed(self) -> Fixed | None:
-        """A record without pointers, counts and conditions is as good as a run of numbers."""
-        run = self._steps[0] if len(self._steps) == 1 else None
-        if not isinstance(run, Run):
-            return None
-        arity = sum(part.arity for part in run.parts)
+    @cached_property
+    def _write(self) -> Callable[..., None]:
+        source = Composer(self.cls.__name__)
+        self.compose_write(source, "value", self.cls.__name__)
+        return source.compile()  # type: ignore[no-any-return]
 
-        def build(found: Sequence[Any], at: int) -> Any:
-            if run.builders is None:
-                return self._make(found[at : at + arity])
-            return self._make([make(found, at + start) if make else found[at + start] for start, make in run.builders])
+    @cached_property
+    def make(self) -> Callable[..., Any]:
+        """Makes a record of its values in order: past attrs' frozen `__setattr__`, through the slots themselves."""
+        source = Source(self.cls.__name__)
+        names = [member.name for member in self.members if member.length_of is None]
+        source.check(f"made = {source.constant(object.__new__)}({source.constant(self.cls)})")
+        for name in names:
+            source.check(f"{source.constant(getattr(self.cls, name).__set__)}(made, {name})")
+        source.check("return made")
+        return source.compile(f"def make({', '.join(names)}):")  # type: ignore[no-any-return]
 
-        def flatten(value: Any, parts: list[Any]) -> None:
-            for fixed, one in zip(run.parts, self._values(value, self.cls.__name__), strict=True):
-                flatten_into(fixed, one, parts, self.cls.__name__)
+    def compose_read(self, source: Reader) -> str:
+        """Compose the reading of the record; gives the expression for it."""
+        outer, source.names = source.names, {}
+        for member in self.members:
+            source.names[member.name] = self._read_member(source, member)
+        values = [source.names[member.name] for member in self.members if member.length_of is None]
+        source.names = outer
+        return f"{source.constant(self.make)}({', '.join(values)})"
 
-        return Fixed(run.struct.format[1:], arity, build, flatten)
+    def _read_member(self, source: Reader, member: Member) -> str:
+        what = f"{self.cls.__name__}.{member.name}"
+        if None in member.branches:
+            return member.branches[None].read(source, what)
+        found, word = source.fresh(), "if"
+        for condition, kind in member.branches.items():
+            with source.block(f"{word} {_test(source, condition)}:"):
+                value = kind.read(source, what)
+                source.finish()
+                source.line(f"{found} = {value}")
+            word = "elif"
+        with source.block("else:"):
+            source.line(f"{found} = None")
+        return found
 
-    def _make(self, values: Sequence[Any]) -> Any:
-        made = self.cls.__new__(self.cls)
-        for index, put in self._setters:
-            put(made, values[index])
-        return made
+    def compose_write(self, source: Composer, value: str, what: str) -> None:
+        """Compose the writing of the record that the expression gives."""
+        one = source.fresh()
+        refusal = f"{source.constant(wrong)}({what!r}, f'{{{one}!r}} is no {self.cls.__name__}')"
+        source.check(f"{one} = {value}")
+        source.check(f"if {one}.__class__ is not {source.constant(self.cls)}: {refusal}")
+        outer, source.names = source.names, {}
+        for member in self.members:
+            length = f"len({one}.{member.length_of} or ())"
+            source.names[member.name] = length if member.length_of else f"{one}.{member.name}"
+            self._write_member(source, member)
+        source.names = outer
 
-    def _values(self, value: Any, what: str) -> list[Any]:
-        """All values in the order of the wire, hidden lengths included."""
-        if not isinstance(value, self.cls):
-            raise LocalProtocolError(f"{what}: {value!r} is no {self.cls.__name__}")
-        return [
-            getattr(value, member.name) if member.length_of is None else len(getattr(value, member.length_of) or ())
-            for member in self.members
-        ]
+    def _write_member(self, source: Composer, member: Member) -> None:
+        what = f"{self.cls.__name__}.{member.name}"
+        value = source.names[member.name]
+        if None in member.branches:
+            member.branches[None].verify(source, value, what)
+            member.branches[None].write(source, value, what)
+            return
+        word = "if"
+        for condition, kind in member.branches.items():
+            with source.block(f"{word} {_test(source, condition)}:"):
+                if not (isinstance(kind, Pointer) and not isinstance(kind.target, Array)):
+                    sentence = "None although the fields before it say that it is present"
+                    source.check(f"if {value} is None: {source.constant(wrong)}({what!r}, {sentence!r})")
+                kind.verify(source, value, what)
+                kind.write(source, value, what)
+            word = "elif"
+        if member.length_of is None:
+            sentence = "not None although the fields before it say that it is absent"
+            source.line(f"elif {value} is not None: {source.constant(wrong)}({what!r}, {sentence!r})")
 
-    def read(self, body: Body, pos: int) -> tuple[Any, int]:
-        """The record at `pos`, and the position after its fixed and inline parts."""
-        values: list[Any] = []
-        for step in self._steps:
-            pos = step.read(body, pos, values)
-        return self._make(values), pos
 
-    def write(self, writer: Writer, value: Any, what: str) -> None:
-        """Append the record."""
-        values = self._values(value, what)
-        for step in self._steps:
-            step.write(writer, values, what)
+def _test(source: Source, condition: Condition | None) -> str:
+    assert condition is not None
+    return f"{source.constant(condition.test)}({source.names[condition.name] if condition.name else 'caps'})"
