@@ -453,8 +453,7 @@ class SpiceChannel:
     # --- the messages that all channels share
 
     def _notify(self, message: base.Notify) -> None:
-        kept = attrs.evolve(message, message=bytes(message.message))
-        self.notifications.append(kept)
+        self.notifications.append(base.Notify.decode(message.encode()))  # its bytes are views of the receive buffer
         log.info("%s: the server says: %s", self.name, bytes(message.message).decode(errors="replace"))
 
     def _disconnecting(self, message: base.Disconnecting) -> None:

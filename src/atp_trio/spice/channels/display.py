@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 import trio
 
 from atp_trio.spice.channels.base import SpiceChannel, log
@@ -67,6 +69,32 @@ class Monitor:
     y: int
     width: int
     height: int
+
+
+@attrs.frozen(eq=False)
+class LiveScreen:
+    """The screen as it is at this moment: what a predicate of `wait_until` looks at."""
+
+    _screen: Screen
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return self._screen.surfaces[0].width
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return self._screen.surfaces[0].height
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint32]:
+        """A copy of everything: shape (height, width), rows top-down, numbers `0x00RRGGBB`."""
+        return self._screen.copy()
+
+    def region(self, x: int, y: int, width: int, height: int) -> npt.NDArray[np.uint32]:
+        """A copy of a part, as `pixels`; what lies outside the screen is left out."""
+        return self._screen.copy(Rect.at(x, y, width, height))
 
 
 @attrs.define(eq=False)
@@ -176,11 +204,11 @@ class DisplayChannel(SpiceChannel):
         with _watching(self._watches, region) as watch:
             await self._wait_watch(watch)
 
-    async def wait_until(self, predicate: Callable[[Screenshot], bool], region: Rect | None = None) -> None:
+    async def wait_until(self, predicate: Callable[[LiveScreen], bool], region: Rect | None = None) -> None:
         """Wait until the screen is as wanted: the predicate is asked at once and after every change that touches the region.
 
         Args:
-            predicate: Gets the whole screen, not copied: it must not keep it, change it, or take long.
+            predicate: Is given the screen as it is, and must not take long.
             region: Changes outside of it are not looked at.
 
         Raises:
@@ -190,8 +218,7 @@ class DisplayChannel(SpiceChannel):
             await self.wait_ready()
             while True:
                 async with self._drawing:
-                    primary = self.screen.primary
-                    if primary is not None and predicate(Screenshot(self.screen.view())):
+                    if self.screen.primary is not None and predicate(LiveScreen(self.screen)):
                         return
                 await self._wait_watch(watch)
 

@@ -78,18 +78,14 @@ class MainChannel(SpiceChannel):
             main.AgentDisconnected: self._agent_disconnected,
             main.AgentToken: lambda message: self._put(*self.agent.add_tokens(message.num_tokens)),
             main.AgentData: self._agent_data,
-        } | dict.fromkeys(
-            (
-                main.MigrateBegin,
-                main.MigrateBeginSeamless,
-                main.MigrateCancel,
-                main.MigrateEnd,
-                main.MigrateSwitchHost,
-                main.MigrateDstSeamlessAck,
-                main.MigrateDstSeamlessNack,
-            ),
-            self._migrating,
-        )
+            main.MigrateBegin: self._migrating,
+            main.MigrateBeginSeamless: self._migrating,
+            main.MigrateCancel: self._migrating,
+            main.MigrateEnd: self._migrating,
+            main.MigrateSwitchHost: self._migrating,
+            main.MigrateDstSeamlessAck: self._migrating,
+            main.MigrateDstSeamlessNack: self._migrating,
+        }
 
     # --- for callers
 
