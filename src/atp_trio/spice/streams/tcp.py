@@ -53,17 +53,13 @@ async def open_tcp_stream(host: str, port: int) -> SocketStream:
     address = format_address(host, port)
     try:
         stream = await trio.open_tcp_stream(host, port)
+        for option in KEEP_ALIVE:
+            stream.setsockopt(*option)
+        return SocketStream.adopt(stream, address=address)
     except OSError as error:
         raise ConnectFailed(f"cannot connect to {address}: {_reasons(error)}") from error
     except ValueError as error:  # UnicodeError of the IDNA codec, a NUL
         raise ConnectFailed(f"cannot connect to {address!r}: that is not a host name") from error
-    try:
-        for option in KEEP_ALIVE:
-            stream.setsockopt(*option)
-        return SocketStream.adopt(stream, address=address)
-    except OSError as error:  # reset since
-        stream.socket.close()
-        raise ConnectFailed(f"cannot connect to {address}: {reason(error)}") from error
 
 
 def _reasons(error: OSError) -> str:

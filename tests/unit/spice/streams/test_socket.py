@@ -1,5 +1,6 @@
 """SocketStream: Trio's conformance checks, then the two extras."""
 
+import contextlib
 import socket
 import struct
 
@@ -74,6 +75,41 @@ async def test_receive_into_waits(pair, nursery):
         assert received == []
         await left.send_all(b"x")
     assert received == [1]
+
+
+class Thief(trio.abc.Instrument):
+    """Takes what was received away before the task that waits for it runs again."""
+
+    def __init__(self, stream):
+        self.socket, self.stolen = stream._socket, b""
+
+    def after_io_wait(self, timeout):
+        if not self.stolen:
+            with contextlib.suppress(BlockingIOError):
+                self.stolen = self.socket.recv(100)
+
+
+async def test_receive_into_waits_again_when_woken_for_nothing(pair):
+    left, right = pair
+    buffer = bytearray(4)
+    thief = Thief(right)
+    received = []
+
+    async def receive():
+        received.append(await right.receive_into(memoryview(buffer)))
+
+    async with trio.open_nursery() as inner:
+        inner.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.add_instrument(thief)
+        left.send_nowait(b"stolen")
+        while not thief.stolen:
+            await trio.lowlevel.checkpoint()
+        trio.lowlevel.remove_instrument(thief)
+        await trio.testing.wait_all_tasks_blocked()
+        assert received == []
+        left.send_nowait(b"kept")
+    assert (thief.stolen, received, buffer) == (b"stolen", [4], b"kept")
 
 
 async def test_receive_into_gives_0_at_the_end_and_goes_on_doing_so(pair):
