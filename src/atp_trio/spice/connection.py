@@ -19,7 +19,7 @@ from uuid import UUID
 
 import trio
 
-from atp_trio.errors import ChannelNotAvailable, ConfigError, ConnectionLost, LinkNeedSecured, LocalProtocolError
+from atp_trio.errors import AtpError, ChannelNotAvailable, ConfigError, ConnectionLost, LinkNeedSecured, LocalProtocolError
 from atp_trio.spice.channels import (
     CHANNELS,
     ChannelStatistics,
@@ -132,11 +132,13 @@ class SpiceVmConnection:
         Cancellation: the channel is closed again, or never comes to be.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        is_ours = (channel_type, channel_id) not in self._session.channels
         channel = self._start(channel_type, channel_id)
         try:
             await channel.wait_open()
         except trio.Cancelled:
-            channel.close_soon()
+            if is_ours:
+                channel.close_soon()
             raise
         return channel
 
@@ -293,8 +295,13 @@ class SpiceVmConnection:
         if isinstance(password, Path):
             return await _read_password(password)
         if callable(password):
-            answer = password()
-            return check_password(await answer if inspect.isawaitable(answer) else answer)
+            try:
+                answer = password()
+                return check_password(await answer if inspect.isawaitable(answer) else answer)
+            except AtpError:
+                raise
+            except Exception as error:
+                raise ConfigError(f"the function that gives the password failed: {type(error).__name__}") from error
         return check_password(password)
 
 
