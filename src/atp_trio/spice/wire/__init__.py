@@ -4,7 +4,7 @@ A message or a record is an attrs class whose fields are declared with the speci
 come `decode`, `encode`, the log text and (in `atp_trio.testing.strategies`) the hypothesis strategy.
 """
 
-from atp_trio.spice.wire.catalogue import Message, Record, Role, message, record, table
+from atp_trio.spice.wire.catalogue import Message, Record, Role, declared, message, record, table
 from atp_trio.spice.wire.number import OpenEnum
 
-__all__ = ["Message", "OpenEnum", "Record", "Role", "message", "record", "table"]
+__all__ = ["Message", "OpenEnum", "Record", "Role", "declared", "message", "record", "table"]

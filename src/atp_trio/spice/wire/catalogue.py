@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import attrs
 
-from atp_trio.errors import LocalProtocolError, MalformedMessage, UnknownMessage
+from atp_trio.errors import LocalProtocolError
 from atp_trio.spice.wire import field as fields
 from atp_trio.spice.wire.kind import Buffer, Scalar
 from atp_trio.spice.wire.layout import Layout, members_of
@@ -75,6 +75,11 @@ class Record:
         """
         return self.layout.encode(self, caps)
 
+    def replace(self, **changes: Any) -> Self:
+        """The same with other values for these fields."""
+        changed: Self = attrs.evolve(self, **changes)  # type: ignore[misc]
+        return changed
+
 
 def _text(value: Any) -> str:
     """A value as a log shows it: numbers of an enumeration by name, bytes by their length and beginning."""
@@ -119,6 +124,7 @@ class Message(Record):
             raise LocalProtocolError(f"a {sender.value} never sends {cls.__name__}") from None
 
 
+_declared: list[type[Record]] = []
 _tables: dict[tuple[int | str | None, Role], dict[int, type[Message]]] = {}
 
 
@@ -128,17 +134,9 @@ def table(channel_type: int | str | None, sender: Role) -> Mapping[int, type[Mes
     return shared | _tables.get((channel_type, sender), {}) if channel_type is not None else dict(shared)
 
 
-def decode_message(table: Mapping[int, type[Message]], number: int, body: Buffer, *, copy: bool = True) -> Message:
-    """Read the message of that number.
-
-    Raises:
-        UnknownMessage: The table has no such number.
-        MalformedMessage: The body does not fit the layout.
-    """
-    cls = table.get(number)
-    if cls is None:
-        raise UnknownMessage(f"message type {number} is unknown on this channel")
-    return cls.decode(body, copy=copy)
+def declared() -> tuple[type[Record], ...]:
+    """Every record and message, in the order of declaration."""
+    return tuple(_declared)
 
 
 @dataclass_transform(
@@ -232,17 +230,6 @@ def _make(cls: type[T], *, kw_only: bool) -> type[T]:
         delattr(cls, name)
     made: Any = attrs.frozen(cls, slots=True, kw_only=kw_only, repr=False)
     made.layout = Layout(made, members_of(made, namespace))
+    _declared.append(made)
     result: type[T] = made
     return result
-
-
-__all__ = [
-    "MalformedMessage",
-    "Message",
-    "Record",
-    "Role",
-    "decode_message",
-    "message",
-    "record",
-    "table",
-]

@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 
 from atp_trio.spice.wire.field import SPEC, Condition, Hidden, Spec
-from atp_trio.spice.wire.kind import Array, Buffer, Composer, Kind, Pointer, Reader, wrong
-from atp_trio.spice.wire.source import Source
+from atp_trio.spice.wire.kind import Array, Buffer, Kind, Pointer
+from atp_trio.spice.wire.source import Composer, Reader, Source, wrong
 
 READ = "def read(view, size, pos, caps, copy):"
 
@@ -141,7 +141,7 @@ class Layout:
     def compose_write(self, source: Composer, value: str, what: str) -> None:
         """Compose the writing of the record that the expression gives."""
         one = source.fresh()
-        refusal = f"{source.constant(wrong)}({what!r}, f'{{{one}!r}} is no {self.cls.__name__}')"
+        refusal = f"{source.constant(wrong)}({what!r}, f'{{{one}.__class__.__name__}} is no {self.cls.__name__}')"
         source.check(f"{one} = {value}")
         source.check(f"if {one}.__class__ is not {source.constant(self.cls)}: {refusal}")
         outer, source.names = source.names, {}
