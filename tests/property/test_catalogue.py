@@ -22,7 +22,7 @@ LONGEST_REPR = 2000
 LONGEST_TEXT = 75
 HOSTILE_BODY = 64 * 1024
 # A list of unknown numbers makes one object of some 300 bytes for each 4 bytes of the body; everything else is far below.
-MEMORY_BOUND = 6 * 1024 * 1024
+MEMORY_BOUND = 8 * 1024 * 1024
 
 every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}")
 

@@ -36,6 +36,10 @@ from atp_trio.spice.wire.field import (
 )
 
 
+MAX_STREAMS = 64
+"""Ids of streams are below this."""
+
+
 class DisplayCap(OpenEnum):
     """Capabilities of the display channel."""
 

@@ -1,11 +1,13 @@
 """The link stage: what is said before the first message, and the numbers all channels share.
 
+Links are made and read by `codec.link`, in C; the records here say the same to whoever wants to look at each field, or to send
+what does not fit together. Its `caps_to_words` and `words_to_caps` are for capability words everywhere.
+
 Source: section 1 of the protocol reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from operator import add
 
 from atp_trio.spice.wire import OpenEnum, Record, record
@@ -61,20 +63,6 @@ class CommonCap(OpenEnum):
     MINI_HEADER = 3
 
 
-def words_of(caps: Iterable[int]) -> tuple[int, ...]:
-    """The words of a set of capabilities: number n is bit n % 32 of word n // 32. No capabilities are no words."""
-    numbers = set(caps)
-    words = [0] * (max(numbers) // 32 + 1) if numbers else []
-    for number in numbers:
-        words[number // 32] |= 1 << number % 32
-    return tuple(words)
-
-
-def caps_of(words: Iterable[int]) -> frozenset[int]:
-    """The capabilities whose bits are set in these words."""
-    return frozenset(32 * place + bit for place, word in enumerate(words) for bit in range(32) if word >> bit & 1)
-
-
 @record
 class LinkHeader(Record):
     """What stands before the link message, and before the reply."""
@@ -101,30 +89,6 @@ class LinkMess(Record):
     caps: tuple[int, ...] = offset(elements(u32(), "num_common_caps", "num_channel_caps", rule=add))
     """The words: first the common ones, then the channel's."""
 
-    @classmethod
-    def of(
-        cls,
-        *,
-        connection_id: int,
-        channel_type: ChannelType,
-        channel_id: int,
-        common_caps: Iterable[int],
-        channel_caps: Iterable[int],
-    ) -> LinkMess:
-        """The link message with these capabilities."""
-        common, channel = words_of(common_caps), words_of(channel_caps)
-        return cls(connection_id, channel_type, channel_id, len(common), len(channel), common + channel)
-
-    @property
-    def common_caps(self) -> frozenset[int]:
-        """Numbers of `CommonCap`."""
-        return caps_of(self.caps[: self.num_common_caps])
-
-    @property
-    def channel_caps(self) -> frozenset[int]:
-        """Numbers of the channel's capabilities."""
-        return caps_of(self.caps[self.num_common_caps :])
-
 
 @record
 class LinkReply(Record):
@@ -137,29 +101,6 @@ class LinkReply(Record):
     num_channel_caps: int = u32()
     caps: tuple[int, ...] = offset(elements(u32(), "num_common_caps", "num_channel_caps", rule=add))
     """The words: first the common ones, then the channel's."""
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        error: LinkErrorCode = LinkErrorCode.OK,
-        pub_key: bytes = bytes(PUBLIC_KEY_SIZE),
-        common_caps: Iterable[int] = (),
-        channel_caps: Iterable[int] = (),
-    ) -> LinkReply:
-        """The reply with these capabilities."""
-        common, channel = words_of(common_caps), words_of(channel_caps)
-        return cls(error, pub_key, len(common), len(channel), common + channel)
-
-    @property
-    def common_caps(self) -> frozenset[int]:
-        """Numbers of `CommonCap`."""
-        return caps_of(self.caps[: self.num_common_caps])
-
-    @property
-    def channel_caps(self) -> frozenset[int]:
-        """Numbers of the channel's capabilities."""
-        return caps_of(self.caps[self.num_common_caps :])
 
 
 @record

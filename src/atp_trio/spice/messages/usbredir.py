@@ -139,7 +139,7 @@ class Hello(Message):
     version: bytes = octets(VERSION_SIZE)
     """Text, padded with NULs."""
     caps: tuple[int, ...] = elements_to_end(u32(), default=())
-    """Words; see `link.words_of` and `link.caps_of`."""
+    """Words; see `codec.link.caps_to_words` and `words_to_caps`."""
 
 
 @message(USBREDIR, from_client=1)

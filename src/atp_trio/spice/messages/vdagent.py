@@ -224,7 +224,7 @@ class AnnounceCapabilities(Message):
     request: int = u32()
     """1 asks for the receiver's."""
     caps: tuple[int, ...] = elements_to_end(u32())
-    """Words; see `link.words_of` and `link.caps_of`."""
+    """Words; see `codec.link.caps_to_words` and `words_to_caps`."""
 
 
 @message(VDAGENT, from_server=7, from_client=7)

@@ -129,9 +129,15 @@ _tables: dict[tuple[int | str | None, Role], dict[int, type[Message]]] = {}
 
 
 def table(channel_type: int | str | None, sender: Role) -> Mapping[int, type[Message]]:
-    """Every message that `sender` sends on a channel, the shared ones included, by number; None gives the shared ones."""
-    shared = _tables.get((None, sender), {})
-    return shared | _tables.get((channel_type, sender), {}) if channel_type is not None else dict(shared)
+    """Every message that `sender` sends, by number.
+
+    Args:
+        channel_type: The channel, whose table has the messages that all channels share as well; None for those alone; or the name
+            of a protocol inside a channel.
+        sender: Who sends.
+    """
+    own = _tables.get((channel_type, sender), {})
+    return _tables.get((None, sender), {}) | own if isinstance(channel_type, int) else dict(own)
 
 
 def declared() -> tuple[type[Record], ...]:
