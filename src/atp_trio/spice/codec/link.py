@@ -6,17 +6,15 @@ Source:
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final, Self
 
 import attrs
 
 from _spice_codec import ffi, lib
-from atp_trio.errors import ConfigError, MalformedMessage
+from atp_trio.errors import ConfigError, LinkInvalidData, LinkInvalidMagic, LinkVersionMismatch, MalformedMessage
 
 __all__ = [
-    "LinkErrorCode",
     "LinkHeader",
     "LinkMess",
     "LinkReply",
@@ -35,40 +33,25 @@ MAX_CAPS: Final[int] = 32 * lib.SPICE_LINK_MAX_WORDS
 PUB_KEY_SIZE: Final[int] = lib.SPICE_LINK_PUB_KEY_SIZE
 
 
-class LinkErrorCode(enum.IntEnum):
-    """`SPICE_LINK_ERR_*`: what a reply, a link result and a DISCONNECTING message say."""
-
-    OK = 0
-    ERROR = 1
-    INVALID_MAGIC = 2
-    INVALID_DATA = 3
-    VERSION_MISMATCH = 4
-    NEED_SECURED = 5
-    NEED_UNSECURED = 6
-    PERMISSION_DENIED = 7
-    BAD_CONNECTION_ID = 8
-    CHANNEL_NOT_AVAILABLE = 9
-
-
 class MalformedLink(MalformedMessage):
     """Bytes of the link stage that cannot be meant.
 
     Attributes:
-        code: The link error that a server answers them with.
+        code: The number of the link error that a server answers them with.
     """
 
-    def __init__(self, sentence: str, code: LinkErrorCode) -> None:
+    def __init__(self, sentence: str, code: int) -> None:
         super().__init__(sentence)
         self.code = code
 
 
-_MALFORMED: Final[dict[int, tuple[LinkErrorCode, str]]] = {
-    lib.SPICE_LINK_BAD_MAGIC: (LinkErrorCode.INVALID_MAGIC, "the peer does not speak SPICE: its first bytes are not REDQ"),
-    lib.SPICE_LINK_BAD_VERSION: (LinkErrorCode.VERSION_MISMATCH, "the peer speaks another major version of SPICE than 2"),
-    lib.SPICE_LINK_BAD_SIZE: (LinkErrorCode.INVALID_DATA, f"a link message is too short, or longer than {MAX_LINK_SIZE} bytes"),
-    lib.SPICE_LINK_TOO_MANY_WORDS: (LinkErrorCode.INVALID_DATA, "a link message announces more than 1024 capability words"),
-    lib.SPICE_LINK_CAPS_INSIDE: (LinkErrorCode.INVALID_DATA, "a link message's capabilities begin within its fixed part"),
-    lib.SPICE_LINK_CAPS_OUTSIDE: (LinkErrorCode.INVALID_DATA, "a link message's capabilities run past its end"),
+_MALFORMED: Final[dict[int, tuple[int, str]]] = {
+    lib.SPICE_LINK_BAD_MAGIC: (LinkInvalidMagic.default_code, "the peer does not speak SPICE: its first bytes are not REDQ"),
+    lib.SPICE_LINK_BAD_VERSION: (LinkVersionMismatch.default_code, "the peer speaks another major version of SPICE than 2"),
+    lib.SPICE_LINK_BAD_SIZE: (LinkInvalidData.default_code, f"a link message is too short, or longer than {MAX_LINK_SIZE} bytes"),
+    lib.SPICE_LINK_TOO_MANY_WORDS: (LinkInvalidData.default_code, "a link message announces more than 1024 capability words"),
+    lib.SPICE_LINK_CAPS_INSIDE: (LinkInvalidData.default_code, "a link message's capabilities begin within its fixed part"),
+    lib.SPICE_LINK_CAPS_OUTSIDE: (LinkInvalidData.default_code, "a link message's capabilities run past its end"),
 }
 
 
@@ -178,7 +161,7 @@ class LinkReply:
     """In bytes, without the capability words."""
 
     error: int = attrs.field(validator=_bits(32))
-    """A `LinkErrorCode`, or a number that is none; with any but 0 the fields below mean nothing."""
+    """The link error, as in `SPICE_LINK_ERR_*`; with any but 0 the fields below mean nothing."""
     pub_key: bytes = attrs.field(default=bytes(PUB_KEY_SIZE), validator=_check_pub_key, repr=False)
     """The RSA key to encrypt the ticket with, 162 bytes: SubjectPublicKeyInfo in DER; all zero when there is none."""
     common_caps: frozenset[int] = attrs.field(default=frozenset(), converter=_caps)

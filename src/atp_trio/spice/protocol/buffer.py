@@ -1,12 +1,17 @@
 """The receive buffer of a channel: one block of memory that is received into, searched for messages, and used again.
 
 Goal: a byte is copied by the kernel into this block and from then on only read; what moves is the beginning of a message whose
-end has not come, when the block is full or the message larger than what is left. A block that had to grow for one large message
-is given back when it has been empty.
+end has not come, when the block is full or the message larger than what is left. So every byte moves at most once for each block
+that is filled, however small the pieces are in which it came.
+
+Blocks are anonymous maps of memory: pages that were never received into cost nothing. That holds for the block of a channel that
+says little, and for the large block of a message that was announced and never sent. A block that had to grow for one large
+message is given back after it.
 """
 
 from __future__ import annotations
 
+import mmap
 from typing import Final
 
 import attrs
@@ -15,6 +20,10 @@ import attrs
 BLOCK: Final = 256 * 1024
 # A full-screen picture stays below this; a block beyond it is not kept for the next message.
 KEEP: Final = 16 * 1024 * 1024
+
+
+def _new_block(size: int) -> memoryview:
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 @attrs.define(eq=False)
@@ -27,7 +36,7 @@ class ReceiveBuffer:
         end: Where the free space begins.
     """
 
-    data: bytearray = attrs.field(factory=lambda: bytearray(BLOCK), repr=False)
+    data: memoryview = attrs.field(factory=lambda: _new_block(BLOCK), repr=False)
     start: int = 0
     end: int = 0
 
@@ -35,30 +44,25 @@ class ReceiveBuffer:
         return self.end - self.start
 
     def free_space(self, needed: int = 0) -> memoryview:
-        """Room to receive into, at the end of what is there.
+        """Room to receive into, at the end of what is there; never empty.
 
         Args:
             needed: Bytes from `start` on that the next message takes, as far as known.
         """
-        if self.start == self.end:
-            self.start = self.end = 0
-            if len(self.data) > KEEP and needed <= BLOCK:
-                self.data = bytearray(BLOCK)
-        if needed > len(self.data) - self.start or self.end == len(self.data):
-            self._make_room(max(needed, len(self) + 1))
-        return memoryview(self.data)[self.end :]
-
-    def _make_room(self, size: int) -> None:
-        """Move what is there to the front, of a larger block where this one is too small for `size` bytes."""
-        kept = memoryview(self.data)[self.start : self.end]
-        if size > len(self.data):
+        kept = len(self)
+        needed = max(needed, kept + 1)
+        if needed > len(self.data) or (len(self.data) > KEEP and needed <= BLOCK):
             # What follows a large message is received with it, so that many of them are not each received in two calls.
-            block = bytearray(size + BLOCK)
-            block[: len(kept)] = kept
-            self.data = block
-        else:
-            memoryview(self.data)[: len(kept)] = bytes(kept) if self.start < len(kept) else kept
-        self.start, self.end = 0, len(kept)
+            self._move(_new_block(BLOCK if needed <= BLOCK else needed + BLOCK))
+        elif not kept or self.start + needed > len(self.data):
+            self._move(self.data)
+        return self.data[self.end :]
+
+    def _move(self, block: memoryview) -> None:
+        """Move what is there to the front of `block`, which may be the same one."""
+        kept = len(self)
+        block[:kept] = self.data[self.start : self.end]
+        self.data, self.start, self.end = block, 0, kept
 
     def filled(self, count: int) -> None:
         """So many bytes were received into the free space."""

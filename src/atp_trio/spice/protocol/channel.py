@@ -1,18 +1,23 @@
 """The data stage of one channel, for either role: bytes in, messages out, and messages in, bytes out.
 
 Theory of operation. The driver receives into `free_space()`, tells `received(n)`, and takes messages with `next_message()` until
-it gives None. Views inside a message are good until the next `free_space()`. A message counts as processed when the next one is
-asked for: other channels may wait for that (`WAIT_FOR_CHANNELS`), and so may the peer. What the core answers by itself, SET_ACK
-and PING and the ACKs of the window, is put into the output beside what `send` puts there, so a driver looks at `data_to_send()`
-after every batch. Three errors tell what is wrong with a message: `UnknownMessage` and `UnexpectedMessage` pass over that
-message and leave the core usable, `MalformedMessage` ends it.
+it gives None. Bytes in a message are views of the receive buffer, good until the next `free_space()` or `receive_data()`. A
+message counts as processed when the next one is asked for: other channels may wait for that (`WAIT_FOR_CHANNELS`), and so may
+the peer. What the core answers by itself, SET_ACK and PING and the ACKs of the window, is put into the output beside what `send`
+puts there, so a driver looks at `data_to_send()` after every batch. Three errors tell what is wrong with a message:
+`UnknownMessage` and `UnexpectedMessage` pass over that message and leave the core usable, `MalformedMessage` ends it.
+
+A message of the wire is taken in three steps: its sub-messages in order, then the window's accounting, then the message itself.
+They are looked for when their turn comes, so that a list that breaks a rule hides nothing of what came before it.
 
 Source: SPICE protocol reference, section 2.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import struct
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -26,11 +31,12 @@ from atp_trio.spice.protocol.order import Order
 from atp_trio.spice.wire import Message, Role, table
 from atp_trio.spice.wire.kind import Buffer
 
-# What a peer may make us hold. The server's own limits are those of SPICE's server (reference, 2.4); from a server we take at
-# most one uncompressed picture of 64 Mi pixels on a display, and elsewhere four times the network test's PING of 256000 bytes.
-MAX_BODY_FROM_SERVER: Final = 1024 * 1024
+# What a peer may make us hold. A client's limits are those of SPICE's server (reference, 2.4). From a server we take at most one
+# uncompressed picture of 64 Mi pixels on a display. Elsewhere the largest are QEMU's largest cursor, 512 by 512 pixels of 4
+# bytes, and the network test's PING of 256000 bytes.
+MAX_BODY_FROM_SERVER: Final = 2 * 1024 * 1024
 MAX_BODY_FROM_SERVER_DISPLAY: Final = 256 * 1024 * 1024 + 4096
-MAX_BODY_FROM_CLIENT: Final = {
+MAX_BODY_FROM_CLIENT: Final[Mapping[int, int]] = {
     ChannelType.MAIN: 26624,
     ChannelType.DISPLAY: 1024,
     ChannelType.CURSOR: 1024,
@@ -38,10 +44,10 @@ MAX_BODY_FROM_CLIENT: Final = {
 }
 
 
-def max_body(channel_type: int, sender: Role) -> int:
+def body_limit(channel_type: int, sender: Role) -> int:
     """The largest body, in bytes, that is taken from `sender` on such a channel."""
     if sender is Role.CLIENT:
-        return MAX_BODY_FROM_CLIENT.get(ChannelType(channel_type), MAX_BODY_FROM_SERVER)
+        return MAX_BODY_FROM_CLIENT.get(channel_type, MAX_BODY_FROM_SERVER)
     return MAX_BODY_FROM_SERVER_DISPLAY if channel_type == ChannelType.DISPLAY else MAX_BODY_FROM_SERVER
 
 
@@ -94,17 +100,20 @@ class SendWindow:
 
     @property
     def is_open(self) -> bool:
-        """Whether more may be sent: at most two windows are under way."""
+        """Whether more may be sent: not once more than two windows are unacknowledged."""
         return not self.window or self.unacknowledged <= 2 * self.window
 
-    def announce(self, window: int) -> base.SetAck:
-        """Begin a window; gives the message that says so."""
-        self.generation, self.window, self.unacknowledged, self._synced = self.generation + 1, window, 0, False
-        return base.SetAck(generation=self.generation, window=window)
+    def set_ack(self, window: int) -> base.SetAck:
+        """The message that announces a window; `announced` is to follow."""
+        return base.SetAck(generation=(self.generation + 1) % 2**32, window=window)
+
+    def announced(self, message: base.SetAck) -> None:
+        """The message was put into the output: counting begins."""
+        self.generation, self.window, self.unacknowledged, self._synced = message.generation, message.window, 0, False
 
     def sync(self, generation: int) -> None:
-        """ACK_SYNC came: ACKs count from here on."""
-        self._synced = self._synced or generation == self.generation
+        """ACK_SYNC came: ACKs count from here on, if it answers our last SET_ACK."""
+        self._synced = generation == self.generation
 
     def acknowledge(self) -> None:
         """ACK came."""
@@ -137,7 +146,7 @@ class ChannelCore:
     Attributes:
         ack: The window that the peer gave us.
         send_window: The window that we gave the peer.
-        last_serial: The serial of the last message that was fully processed.
+        last_serial: The serial of the last message that was fully processed: it was taken, and the next one asked for.
         traffic: The counters.
     """
 
@@ -160,25 +169,41 @@ class ChannelCore:
         self._table = table(channel_type, role.peer)
         self._order_in = Order.of(channel_type, role.peer)
         self._order_out = Order.of(channel_type, role)
-        limit = _limit(channel_type, role) if max_body is None else max_body
+        limit = body_limit(channel_type, role.peer) if max_body is None else max_body
+        # What the peer's own implementation takes, where that is known: a server ends the client that sends more.
+        self._limit_out = MAX_BODY_FROM_CLIENT.get(channel_type, 2**32 - 1) if role is Role.CLIENT else 2**32 - 1
         self._framer = Framer(HeaderKind.MINI if mini_header else HeaderKind.FULL, limit)
         self._buffer = ReceiveBuffer()
         self._needed = 0
-        self._more = False
-        self._frames: deque[tuple[int, int, int, int]] = deque()  # number, offset, size, serial once it is processed (or 0)
+        self._more = False  # whether the buffer may hold messages that were not found yet
+        self._rows: Iterator[tuple[int, int, int, int, int]] = iter(())  # messages that were found and not taken
+        self._subs: Iterator[tuple[int, int, int]] = iter(())  # sub-messages of the one that is being taken
+        self._outer: tuple[int, int, int] | None = None  # that one, until its sub-messages were taken
+        self._taking = False
         self._serial_in = 0
         self._serial_out = 0
-        self._processing = 0
         self._out: list[Buffer] = []
+        self._tail = bytearray()  # what is small is joined at once: an ACK costs six bytes, not an object
         self._error: MalformedMessage | None = None
-        for at in range(0, len(received), 65536):
-            self.receive_data(received[at : at + 65536])
+        self.receive_data(received)
 
     # --- in
 
-    def free_space(self) -> memoryview:
-        """Where to receive into; earlier views into messages end here. Only after `next_message` gave None."""
-        return self._buffer.free_space(self._needed)
+    def free_space(self, size: int = 0) -> memoryview:
+        """Where to receive into; earlier views into messages end here.
+
+        Args:
+            size: How many bytes are there to be received, where the caller knows.
+
+        Raises:
+            LocalProtocolError: There are messages to be taken first: `next_message` has not given None since it gave one.
+            MalformedMessage: The channel has ended with it.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._taking:
+            raise LocalProtocolError("receive when next_message has given None: there may be more messages in the buffer")
+        return self._buffer.free_space(max(self._needed, len(self._buffer) + size))
 
     def received(self, count: int) -> None:
         """So many bytes were received into the free space."""
@@ -187,14 +212,14 @@ class ChannelCore:
         self._more = True
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Receive bytes that lie elsewhere (copies them)."""
-        view = memoryview(data)
-        while view:
-            space = self.free_space()
-            count = min(len(space), len(view))
-            space[:count] = view[:count]
-            self.received(count)
-            view = view[count:]
+        """Receive bytes that lie elsewhere (copies them).
+
+        Raises:
+            LocalProtocolError: As for `free_space`.
+            MalformedMessage: The channel has ended with it.
+        """
+        self.free_space(len(data))[: len(data)] = data
+        self.received(len(data))
 
     def next_message(self) -> Message | None:
         """The next message, or None: receive more.
@@ -207,55 +232,52 @@ class ChannelCore:
         if self._error is not None:
             raise self._error
         try:
-            return self._next()
+            while True:
+                frame = self._next_frame()
+                if frame is None:
+                    return None
+                message = self._take(*frame)
+                if message is not None:
+                    return message
         except MalformedMessage as error:
             self._error = error
             raise
 
-    def _next(self) -> Message | None:
-        while True:
-            if self._processing:
-                self.last_serial, self._processing = self._processing, 0
-            if not self._frames and not self._find_frames():
+    def _next_frame(self) -> tuple[int, int, int] | None:
+        """Type, offset and size of what is to be handled next: the sub-messages of a message, then the message itself."""
+        if self._outer is None:
+            self.last_serial = self._serial_in
+            row = self._next_row()
+            self._taking = row is not None
+            if row is None:
                 return None
-            number, offset, size, serial = self._frames.popleft()
-            if serial:
-                self._processing = serial
-                # One a message of the wire; its sub-messages went before.
-                if self.ack.count():
-                    self.send(base.Ack())
-            message = self._take(number, offset, size)
-            if message is not None:
-                return message
-
-    def _find_frames(self) -> bool:
-        """Search the buffer for messages; whether there are any."""
-        if not self._more:
-            return False
-        buffer = self._buffer
-        found = self._framer.frames(buffer.data, buffer.start, buffer.end)
-        if self._mini_header:
-            for number, offset, size in found:
-                self._serial_in += 1
-                if number == _LIST:
-                    self._unpack(offset, size, 0)
-                self._frames.append((number, offset, size, self._serial_in))
-        else:
-            for number, offset, size, sub_list, serial in found.rows():
-                # Serials may skip; one that stands still or goes back would make us say that nothing was processed.
-                self._serial_in = max(serial, self._serial_in + 1)
-                if sub_list or number == _LIST:
-                    self._unpack(offset, size, sub_list)
-                self._frames.append((number, offset, size, self._serial_in))
-        self.traffic.messages_received += found.count
-        buffer.start, self._needed, self._more = found.consumed, found.needed, found.more
-        return bool(self._frames)
-
-    def _unpack(self, offset: int, size: int, sub_list: int) -> None:
-        for number, at, length in sub_messages(self._buffer.data, offset, size, sub_list):
-            if number == _LIST:
+            number, offset, size, sub_list, serial = row
+            self._outer = number, offset, size
+            # Mini headers have no serial. Where there is one it may skip; one that stands still or goes back would make us say
+            # that nothing was processed.
+            self._serial_in = max(serial, self._serial_in + 1)
+            self.traffic.messages_received += 1
+            if sub_list or number == _LIST:
+                self._subs = iter(sub_messages(self._buffer.data, offset, size, sub_list))
+        sub = next(self._subs, None)
+        if sub is not None:
+            if sub[0] == _LIST:
                 raise MalformedMessage("a list of messages inside a list of messages")
-            self._frames.append((number, at, length, 0))
+            return sub
+        outer, self._outer = self._outer, None
+        if self.ack.count():
+            self.send(base.Ack())
+        return outer
+
+    def _next_row(self) -> tuple[int, int, int, int, int] | None:
+        row = next(self._rows, None)
+        while row is None and self._more:
+            buffer = self._buffer
+            found = self._framer.frames(buffer.data, buffer.start, buffer.end)
+            buffer.start, self._needed, self._more = found.consumed, found.needed, found.more
+            self._rows = found.rows()
+            row = next(self._rows, None)
+        return row
 
     def _take(self, number: int, offset: int, size: int) -> Message | None:
         """Read one message and answer it where that is our own business; None when nothing is left to tell."""
@@ -269,8 +291,8 @@ class ChannelCore:
             raise UnexpectedMessage(wrong)
         if cls is base.List:
             return None
-        message = cls.decode(memoryview(self._buffer.data)[offset : offset + size], copy=False)
-        return message if not self._answer(message) else None
+        message = cls.decode(self._buffer.data[offset : offset + size], copy=False)
+        return None if self._answer(message) else message
 
     def _answer(self, message: Message) -> bool:
         """Whether the message concerns the transport alone and is done with."""
@@ -294,59 +316,70 @@ class ChannelCore:
         """Put a message into the output.
 
         Raises:
-            LocalProtocolError: Our role does not send it, it is not allowed now, or its values do not fit; nothing was put.
+            LocalProtocolError: Our role does not send it, it is not allowed now, its values do not fit, or the peer would not
+                take so much; nothing was put.
         """
         number = message.number(self.role)
         if message.channel_types and self.channel_type not in message.channel_types:
             raise LocalProtocolError(f"{type(message).__name__} does not belong on this channel")
         body = message.encode()
+        if len(body) > self._limit_out:
+            raise LocalProtocolError(f"{type(message).__name__} of {len(body)} bytes: the peer takes {self._limit_out}")
         wrong = self._order_out.check(type(message))
         if wrong is not None:
             raise LocalProtocolError(wrong)
-        self._put(number, body)
+        self._put(number, (body,))
 
     def send_body(self, number: int, *pieces: Buffer) -> None:
         """Put a message into the output whose body was encoded before, in pieces: for fast paths and for fuzzing.
 
-        Nothing is checked, so the peer may find it malformed. The pieces are not copied: they must not change before they are
-        sent.
-        """
-        self._put(number, *pieces)
+        Nothing of what it says is checked, so the peer may find it malformed. Pieces of 32 KiB and more are not copied: they must
+        not change before they are sent.
 
-    def _put(self, number: int, *pieces: Buffer) -> None:
-        self._serial_out += 1
-        size = sum(map(len, pieces))
-        header = pack_mini_header(number, size) if self._mini_header else pack_full_header(self._serial_out, number, size)
-        self._out += (header, *pieces)
+        Raises:
+            LocalProtocolError: The type's number has more than 16 bits, or the body is larger than a header can say; nothing was
+                put.
+        """
+        # Bytes are what is counted, so memory of another shape is looked at as bytes.
+        self._put(number, [piece.cast("B") if isinstance(piece, memoryview) else piece for piece in pieces])
+
+    def _put(self, number: int, pieces: Sequence[Buffer]) -> None:
+        serial, size = self._serial_out + 1, sum(map(len, pieces))
+        try:
+            header = pack_mini_header(number, size) if self._mini_header else pack_full_header(serial, number, size)
+        except struct.error as error:
+            raise LocalProtocolError(f"no header can say type {number}, {size} bytes") from error
+        self._serial_out = serial
+        self._tail += header
+        for piece in pieces:
+            if len(piece) < _LARGE:
+                self._tail += piece
+            else:
+                self._out += (bytes(self._tail), piece)
+                self._tail.clear()
         self.traffic.messages_sent += 1
         self.send_window.unacknowledged += 1
 
     def announce_window(self, window: int) -> None:
-        """As the server: ask for an ACK every `window` messages."""
-        self.send(self.send_window.announce(window))
-        self.send_window.unacknowledged = 0
+        """As the server: ask for an ACK every `window` messages.
+
+        Raises:
+            LocalProtocolError: We are the client, or the number has more than 32 bits; nothing was put.
+        """
+        message = self.send_window.set_ack(window)
+        self.send(message)
+        self.send_window.announced(message)
 
     def data_to_send(self) -> list[Buffer]:
         """What is to be sent now, in order; it is handed out once. Small pieces are joined, large ones are not copied."""
-        joined: list[Buffer] = []
-        small: list[Buffer] = []
-        for piece in self._out:
-            if len(piece) < _LARGE:
-                small.append(piece)
-                continue
-            joined += (b"".join(small), piece)
-            small = []
-        if small:
-            joined.append(b"".join(small))
-        self._out = []
-        self.traffic.bytes_sent += sum(map(len, joined))
-        return joined
+        pieces, self._out = self._out, []
+        if self._tail:
+            pieces.append(bytes(self._tail))
+            self._tail.clear()
+        self.traffic.bytes_sent += sum(map(len, pieces))
+        return pieces
 
 
 # Above this, one more call of send costs less than copying.
 _LARGE: Final = 32 * 1024
 _LIST: Final = base.List.numbers[Role.SERVER]
-
-
-def _limit(channel_type: int, role: Role) -> int:
-    return max_body(channel_type, role.peer)

@@ -38,7 +38,12 @@ OPENINGS: Mapping[tuple[int, Role], Opening] = {
         main.Init, before=frozenset({main.MigrateDstSeamlessAck, main.MigrateDstSeamlessNack})
     ),
     (ChannelType.INPUTS, Role.SERVER): Opening(inputs.Init),
-    (ChannelType.CURSOR, Role.SERVER): Opening(cursor.Init, again_after=frozenset({cursor.Reset})),
+    # Forgetting does no harm to a client that knows nothing yet.
+    (ChannelType.CURSOR, Role.SERVER): Opening(
+        cursor.Init,
+        before=frozenset({cursor.Reset, cursor.InvalOne, cursor.InvalAll}),
+        again_after=frozenset({cursor.Reset}),
+    ),
     (ChannelType.DISPLAY, Role.CLIENT): Opening(display.Init),
     (ChannelType.PORT, Role.SERVER): Opening(port.Init),
     (ChannelType.WEBDAV, Role.SERVER): Opening(port.Init),

@@ -7,19 +7,16 @@ Source: SPICE protocol reference, 1.9.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
 from atp_trio.errors import ConfigError, MalformedMessage
+from atp_trio.spice.messages.link import MAX_PASSWORD_LENGTH, TICKET_SIZE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.padding import OAEP
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-
-MAX_PASSWORD_BYTES: Final = 60
-TICKET_BYTES: Final = 128
-PUBLIC_KEY_BYTES: Final = 162
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 
 def prepare() -> None:
@@ -38,14 +35,24 @@ def check_password(password: str | bytes) -> bytes:
     """The password's bytes (UTF-8).
 
     Raises:
-        ConfigError: It is longer than the 60 bytes that SPICE allows, or holds a NUL. The sentence does not show it.
+        ConfigError: It is longer than the 60 bytes that SPICE allows, holds a NUL, or is no Unicode text. The sentence does not
+            show it.
     """
-    data = password.encode() if isinstance(password, str) else bytes(password)
-    if len(data) > MAX_PASSWORD_BYTES:
-        raise ConfigError(f"a SPICE password has at most {MAX_PASSWORD_BYTES} bytes, this one has {len(data)}")
+    data = _utf_8(password) if isinstance(password, str) else bytes(password)
+    if data is None:
+        raise ConfigError("a SPICE password is Unicode text, this one holds half of a surrogate pair")
+    if len(data) > MAX_PASSWORD_LENGTH:
+        raise ConfigError(f"a SPICE password has at most {MAX_PASSWORD_LENGTH} bytes, this one has {len(data)}")
     if b"\0" in data:
         raise ConfigError("a SPICE password cannot hold a NUL byte")
     return data
+
+
+def _utf_8(text: str) -> bytes | None:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return None  # the error holds the password: it must not become the context of another
 
 
 def encrypt_ticket(public_key: bytes, password: bytes) -> bytes:
@@ -56,8 +63,18 @@ def encrypt_ticket(public_key: bytes, password: bytes) -> bytes:
         password: At most 60 bytes, no NUL; empty where the server wants none.
 
     Raises:
-        MalformedMessage: The server's key is no RSA key of 1024 bits.
+        ConfigError: The password cannot be one.
+        MalformedMessage: The server's key is no usable RSA key of 1024 bits.
     """
+    plain = check_password(password) + b"\0"
+    key = _load(public_key)
+    try:
+        return key.encrypt(plain, _oaep())
+    except ValueError as error:
+        raise MalformedMessage("the RSA key in the server's link reply cannot be used") from error
+
+
+def _load(public_key: bytes) -> RSAPublicKey:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -66,9 +83,9 @@ def encrypt_ticket(public_key: bytes, password: bytes) -> bytes:
         key = load_der_public_key(public_key)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise MalformedMessage("the server's link reply holds no usable RSA key") from error
-    if not isinstance(key, RSAPublicKey) or key.key_size != 8 * TICKET_BYTES:
+    if not isinstance(key, RSAPublicKey) or key.key_size != 8 * TICKET_SIZE:
         raise MalformedMessage("the key in the server's link reply is no RSA key of 1024 bits")
-    return key.encrypt(password + b"\0", _oaep())
+    return key
 
 
 @attrs.frozen
@@ -88,7 +105,7 @@ class TicketKey:
         from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-        private = generate_private_key(public_exponent=65537, key_size=8 * TICKET_BYTES)  # noqa: S505 - SPICE's choice
+        private = generate_private_key(public_exponent=65537, key_size=8 * TICKET_SIZE)
         return cls(private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), private)
 
     def decrypt(self, ticket: bytes) -> bytes | None:

@@ -10,12 +10,11 @@ from typing import Final
 
 import attrs
 
-from atp_trio.errors import MalformedMessage
+from atp_trio.errors import LocalProtocolError, MalformedMessage
 from atp_trio.spice.messages import main, vdagent
 from atp_trio.spice.wire import Message
 
-MAX_PIECE: Final = 2048
-HEADER_BYTES: Final = 20
+HEADER_SIZE: Final = vdagent.Header.layout.min_size
 # A clipboard of 100 MiB is the largest that spice-gtk takes; what we do not read we need not hold.
 MAX_AGENT_MESSAGE: Final = 100 * 2**20
 
@@ -57,9 +56,17 @@ class AgentTransport:
         return self._flush()
 
     def send(self, kind: int, payload: bytes) -> list[Message]:
-        """Queue a message for the agent; gives what can be sent now, the rest follows with the tokens."""
-        data = vdagent.Header(protocol=1, type=kind, opaque=0, size=len(payload)).encode() + payload
-        self._queue.extend(data[at : at + MAX_PIECE] for at in range(0, len(data), MAX_PIECE))
+        """Queue a message for the agent; gives what can be sent now, the rest follows with the tokens.
+
+        Raises:
+            LocalProtocolError: No agent is connected, or the message is no message: nothing was queued.
+        """
+        if not self.is_connected:
+            raise LocalProtocolError("no guest agent is connected")
+        header = vdagent.Header(vdagent.PROTOCOL, vdagent.AgentMessageType(kind), opaque=0, size=len(payload))
+        data = header.encode() + payload
+        # The first piece holds the whole header, and no piece the bytes of two messages: the server insists on both.
+        self._queue.extend(data[at : at + vdagent.MAX_DATA_SIZE] for at in range(0, len(data), vdagent.MAX_DATA_SIZE))
         return self._flush()
 
     def _flush(self) -> list[Message]:
@@ -76,19 +83,26 @@ class AgentTransport:
         """Take one AGENT_DATA body; gives the messages that are complete with it.
 
         Raises:
-            MalformedMessage: The agent's header is wrong, or its message is over `max_message`.
+            MalformedMessage: The agent's header is wrong, or its message is over `max_message`. Where a message begins is then
+                unknown: every further call raises the same.
         """
         self._partial += data
         found = []
-        while len(self._partial) >= HEADER_BYTES:
-            header = vdagent.Header.decode(memoryview(self._partial)[:HEADER_BYTES])
-            if header.protocol != 1:
-                raise MalformedMessage(f"an agent message of protocol {header.protocol}, not 1")
-            if header.size > self.max_message:
-                raise MalformedMessage(f"an agent message of {header.size} bytes, over the limit of {self.max_message}")
-            end = HEADER_BYTES + header.size
+        while len(self._partial) >= HEADER_SIZE:
+            header = self._read_header()
+            end = HEADER_SIZE + header.size
             if len(self._partial) < end:
                 break
-            found.append((header, bytes(self._partial[HEADER_BYTES:end])))
+            found.append((header, bytes(memoryview(self._partial)[HEADER_SIZE:end])))
             del self._partial[:end]
         return found
+
+    def _read_header(self) -> vdagent.Header:
+        header = vdagent.Header.decode(bytes(self._partial[:HEADER_SIZE]))
+        if header.protocol == vdagent.PROTOCOL and header.size <= self.max_message:
+            return header
+        # What follows cannot be understood, so it is not kept.
+        del self._partial[HEADER_SIZE:]
+        if header.protocol != vdagent.PROTOCOL:
+            raise MalformedMessage(f"an agent message of protocol {header.protocol}, not {vdagent.PROTOCOL}")
+        raise MalformedMessage(f"an agent message of {header.size} bytes, over the limit of {self.max_message}")

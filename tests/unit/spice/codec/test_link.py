@@ -6,7 +6,6 @@ import pytest
 
 from atp_trio.errors import ConfigError, MalformedMessage
 from atp_trio.spice.codec.link import (
-    LinkErrorCode,
     LinkHeader,
     LinkMess,
     LinkReply,
@@ -18,6 +17,7 @@ from atp_trio.spice.codec.link import (
     parse_link_reply,
     words_to_caps,
 )
+from atp_trio.spice.messages.link import LinkErrorCode
 
 KEY = bytes(range(162))
 MESS = bytes.fromhex("78563412 02 01 01000000 02000000 12000000  0b000000 01000000 00000080")
@@ -86,7 +86,7 @@ def test_a_header_that_may_still_come_is_waited_for(data, known):
 def test_a_wrong_magic_shows_at_once(data):
     with pytest.raises(MalformedLink, match="not REDQ") as caught:
         parse_link_header(data, LinkMess)
-    assert caught.value.code is LinkErrorCode.INVALID_MAGIC
+    assert caught.value.code == LinkErrorCode.INVALID_MAGIC
     assert isinstance(caught.value, MalformedMessage)
 
 
@@ -94,7 +94,7 @@ def test_a_wrong_magic_shows_at_once(data):
 def test_another_major_version_is_refused(major):
     with pytest.raises(MalformedLink, match="major version") as caught:
         parse_link_header(b"REDQ" + struct.pack("<I", major), LinkReply)
-    assert caught.value.code is LinkErrorCode.VERSION_MISMATCH
+    assert caught.value.code == LinkErrorCode.VERSION_MISMATCH
 
 
 def test_the_minor_version_does_not_matter():
@@ -122,7 +122,7 @@ def test_the_size_is_bounded_in_both_roles(expected, size, fits):
     else:
         with pytest.raises(MalformedLink, match="too short, or longer than 4096") as caught:
             parse_link_header(data, expected)
-        assert caught.value.code is LinkErrorCode.INVALID_DATA
+        assert caught.value.code == LinkErrorCode.INVALID_DATA
 
 
 @pytest.mark.parametrize("role", [(mess, parse_link_mess, 18), (reply, parse_link_reply, 178)])
@@ -148,7 +148,7 @@ def test_capabilities_must_lie_behind_the_structure_and_before_the_end(role, cou
     make, parse, fixed = role
     with pytest.raises(MalformedLink, match=sentence) as caught:
         parse(make(*counts, fixed + shift, bytes(4 * words)))
-    assert caught.value.code is LinkErrorCode.INVALID_DATA
+    assert caught.value.code == LinkErrorCode.INVALID_DATA
 
 
 @pytest.mark.parametrize(("parse", "whole"), [(parse_link_mess, MESS), (parse_link_reply, reply(1, 0, 178, bytes(4)))])
