@@ -46,10 +46,10 @@ ALWAYS_INLINE int decode_units(enum lz_kind kind, struct lz_input *in, void *out
         }
         length += lz_extra(kind);
         distance += 1;
-        if (distance > at)
-            return LZ_BAD_REFERENCE;
         if (length > total - at)
             return LZ_OVERRUN;
+        if (distance > at)
+            return LZ_BAD_REFERENCE;
         lz_copy_back(kind, out, at, distance, length, total);
         at += length;
     }
