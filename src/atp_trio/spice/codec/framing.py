@@ -139,11 +139,16 @@ class Framer:
             MalformedFrame: The first message here is larger than `max_body`, or its sub-message list lies outside of it.
             ConfigError: `start` and `end` are not offsets in the buffer.
         """
-        data = ffi.from_buffer(_BYTES, buffer)
-        if not 0 <= start <= end <= len(data) or end > MAX_BUFFER:
-            raise ConfigError(f"bytes {start} to {end} are not within a buffer of {len(data)} bytes")
         table, report = self.table, self._report
-        table.count = lib.spice_frame_scan(data, start, end, self.header, self.max_body, table.frames, table.capacity, report)
+        data = ffi.from_buffer(_BYTES, buffer)
+        try:
+            if not 0 <= start <= end <= len(data) or end > MAX_BUFFER:
+                raise ConfigError(f"bytes {start} to {end} are not within a buffer of {len(data)} bytes")
+            table.count = lib.spice_frame_scan(data, start, end, self.header, self.max_body, table.frames, table.capacity, report)
+        finally:
+            # A memoryview that is still exported when the garbage collector clears it, as in the traceback of an error that
+            # someone keeps, crashes the interpreter.
+            ffi.release(data)
         table.consumed = report.consumed
         table.needed = needed = report.needed
         table.more = needed == 0
@@ -172,17 +177,17 @@ def sub_messages(buffer: bytes | bytearray | memoryview, offset: int, size: int,
     Source:
         Protocol reference, 2.2.
     """
-    data = ffi.from_buffer(_BYTES, buffer)
-    if offset < 0 or size < 0 or offset + size > len(data) or offset + size > MAX_BUFFER or not 0 <= sub_list < 2**32:
-        raise ConfigError(f"a body of {size} bytes at {offset} is not within a buffer of {len(data)} bytes")
     report = ffi.new("struct spice_frame_report *")
-    # Once to check and count, once to fill: a list has a handful of entries, and a table made for the most a list can say
-    # (65535) would cost more than the second look.
-    count = lib.spice_frame_sub_messages(data, offset, size, sub_list, ffi.NULL, 0, report)
-    if report.status:
-        raise _malformed(report, f"the body has {size} bytes")
-    table = FrameTable(max(count, 1))
-    table.count = lib.spice_frame_sub_messages(data, offset, size, sub_list, table.frames, count, report)
+    with ffi.from_buffer(_BYTES, buffer) as data:  # released at the end, as above
+        if offset < 0 or size < 0 or offset + size > len(data) or offset + size > MAX_BUFFER or not 0 <= sub_list < 2**32:
+            raise ConfigError(f"a body of {size} bytes at {offset} is not within a buffer of {len(data)} bytes")
+        # Once to check and count, once to fill: a list has a handful of entries, and a table made for the most a list can say
+        # (65535) would cost more than the second look.
+        count = lib.spice_frame_sub_messages(data, offset, size, sub_list, ffi.NULL, 0, report)
+        if report.status:
+            raise _malformed(report, f"the body has {size} bytes")
+        table = FrameTable(max(count, 1))
+        table.count = lib.spice_frame_sub_messages(data, offset, size, sub_list, table.frames, count, report)
     table.consumed = offset + size
     return table
 

@@ -214,8 +214,9 @@ def parse_link_header(data: bytes | bytearray | memoryview, expected: type[LinkM
         MalformedLink: Not SPICE, another major version, or a size that does not fit what is expected (`code` says which).
     """
     header = ffi.new("struct spice_link_header *")
-    view = ffi.from_buffer("uint8_t[]", data)
-    status = lib.spice_link_parse_header(view, len(view), expected.SIZE, header)
+    # Released at once: a memoryview that is still exported when the garbage collector clears it crashes the interpreter.
+    with ffi.from_buffer("uint8_t[]", data) as view:
+        status = lib.spice_link_parse_header(view, len(view), expected.SIZE, header)
     if status == lib.SPICE_LINK_INCOMPLETE:
         return None
     _check(status)
@@ -229,9 +230,9 @@ def parse_link_mess(data: bytes | bytearray | memoryview) -> LinkMess:
         MalformedLink: With `code` INVALID_DATA: wrong size, or capabilities that do not lie within `data`.
     """
     mess = ffi.new("struct spice_link_mess *")
-    view = ffi.from_buffer("uint8_t[]", data)
-    _check(lib.spice_link_parse_mess(view, len(view), mess))
-    common, channel = _read_caps(view, mess)
+    with ffi.from_buffer("uint8_t[]", data) as view:
+        _check(lib.spice_link_parse_mess(view, len(view), mess))
+        common, channel = _read_caps(view, mess)
     return LinkMess(mess.connection_id, mess.channel_type, mess.channel_id, common, channel)
 
 
@@ -244,9 +245,9 @@ def parse_link_reply(data: bytes | bytearray | memoryview) -> LinkReply:
         MalformedLink: With `code` INVALID_DATA: wrong size, or capabilities that do not lie within `data`.
     """
     reply = ffi.new("struct spice_link_reply *")
-    view = ffi.from_buffer("uint8_t[]", data)
-    _check(lib.spice_link_parse_reply(view, len(view), reply))
-    common, channel = _read_caps(view, reply)
+    with ffi.from_buffer("uint8_t[]", data) as view:
+        _check(lib.spice_link_parse_reply(view, len(view), reply))
+        common, channel = _read_caps(view, reply)
     return LinkReply(reply.error, bytes(ffi.buffer(reply.pub_key)), common, channel)
 
 

@@ -199,7 +199,8 @@ class _Link:
         return data
 
     def _read_header(self) -> None:
-        header = parse_link_header(self._in, self._expected)
+        # A copy: the traceback of an error would keep the buffer from being resized.
+        header = parse_link_header(bytes(self._in[: LinkHeader.SIZE]), self._expected)
         if header is not None:
             del self._in[: LinkHeader.SIZE]
             self._size, self._state = header.size, _State.BODY
