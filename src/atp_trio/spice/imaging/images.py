@@ -105,12 +105,12 @@ class Images:
         if decoder is None:
             raise Unsupported(f"image type {image.type.name}")
         picture = decoder(Request(image, wanted, out, give_up, self._sources))
-        if picture.pixels.shape != (image.height, image.width):
+        if picture.pixels.shape != (image.height, image.width) and image.type != ImageType.SURFACE:
             raise ImageError(f"an image of {image.width}x{image.height} whose data are {picture.pixels.shape[::-1]}")
         if image.flags & ImageFlag.HIGH_BITS_SET and picture.format == SurfaceFormat.FMT_32_xRGB:
             pixels = np.bitwise_or(picture.pixels, OPAQUE, out=out if picture.pixels is out else None)
             picture = attrs.evolve(picture, pixels=pixels)
-        self._keep(image, picture)
+        self._keep(image, picture, out)
         return picture
 
     def mask(self, image: Image) -> Picture:
@@ -146,10 +146,10 @@ class Images:
                 raise ImageError(f"image {image.id:#x} is {picture.pixels.shape[::-1]} in the cache, not {out.shape[::-1]}")
             out[...] = converted(picture.pixels, picture.format, wanted)
 
-    def _keep(self, image: Image, picture: Picture) -> None:
+    def _keep(self, image: Image, picture: Picture, out: Argb | None = None) -> None:
         if not image.flags & (ImageFlag.CACHE_ME | ImageFlag.CACHE_REPLACE_ME):
             return
-        # A view would keep what it is a view of alive, or change with it.
-        if not picture.pixels.flags.owndata or image.type == ImageType.SURFACE:
+        # A view would keep what it is a view of alive, or change with it; and a surface changes.
+        if not picture.pixels.flags.owndata or picture.pixels is out or image.type == ImageType.SURFACE:
             picture = attrs.evolve(picture, pixels=picture.pixels.copy())
         self._cache.put(image.id, picture)

@@ -8,6 +8,7 @@ scalars of it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy.typing as npt
@@ -40,6 +41,7 @@ BINARY: tuple[Callable[[Any, Any], Any], ...] = (
 )
 
 
+@lru_cache(maxsize=256)
 def binary(descriptor: int, invert_s: Ropd, invert_d: Ropd = Ropd.INVERS_DEST) -> int:
     """The operation that a rop descriptor means.
 

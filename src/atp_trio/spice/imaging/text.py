@@ -12,7 +12,7 @@ from atp_trio.spice.imaging import rop
 from atp_trio.spice.imaging.draw import Drawing, put
 from atp_trio.spice.imaging.pixel import HAVE_ALPHA, OPAQUE, RGB, from_argb, multiply, over, to_argb
 from atp_trio.spice.imaging.place import Operand, tiled
-from atp_trio.spice.imaging.region import Area, bands
+from atp_trio.spice.imaging.region import Area, bands, bounds
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.display import (
     Brush,
@@ -41,15 +41,15 @@ def draw_text(drawing: Drawing, message: display.DrawText) -> None:
         return
     colour = _ink(drawing, message.fore_brush, glyphs)
     form = drawing.surface.format
-    for whole in drawing.areas:
-        area, coverage = cover(glyphs, message.str.flags, whole)
-        if area is None:
-            continue
-        for band in bands([area]):
-            dest = band.of(drawing.surface.pixels)
-            ink = multiply(colour(band), band.of(coverage, area.left, area.top).astype(np.uint32))
-            painted = over(ink, to_argb(dest, form))
-            put(dest, from_argb(painted if form in HAVE_ALPHA else painted & RGB, form), band)
+    whole, coverage = cover(glyphs, message.str.flags, bounds(drawing.areas))
+    if whole is None:
+        return
+    written = (area.within(*whole[:4]) for area in drawing.areas)
+    for area in bands(area for area in written if area):
+        dest = area.of(drawing.surface.pixels)
+        ink = multiply(colour(area), area.of(coverage, whole.left, whole.top).astype(np.uint32))
+        painted = over(ink, to_argb(dest, form))
+        put(dest, from_argb(painted if form in HAVE_ALPHA else painted & RGB, form), area)
 
 
 def _glyphs(string: String | None) -> Sequence[RasterGlyph]:
@@ -77,10 +77,10 @@ def _ink(drawing: Drawing, brush: Brush, glyphs: Sequence[RasterGlyph]) -> Opera
     return lambda _: ink
 
 
-def cover(glyphs: Sequence[RasterGlyph], flags: int, whole: Area) -> tuple[Area | None, Alpha]:
-    """The part of an area that the glyphs' boxes span, and its coverage, 0 to 255; overlapping glyphs combine by maximum."""
+def cover(glyphs: Sequence[RasterGlyph], flags: int, within: Area) -> tuple[Area | None, Alpha]:
+    """The part of a plain area that the glyphs' boxes span, and its coverage, 0 to 255; overlapping glyphs combine by maximum."""
     corners = [corner(glyph) for glyph in glyphs]
-    area = whole.within(
+    area = within.within(
         min(x for x, _ in corners),
         min(y for _, y in corners),
         max(x + glyph.width for (x, _), glyph in zip(corners, glyphs, strict=True)),
@@ -90,8 +90,7 @@ def cover(glyphs: Sequence[RasterGlyph], flags: int, whole: Area) -> tuple[Area 
         return None, np.zeros((0, 0), np.uint8)
     coverage = np.zeros((area.bottom - area.top, area.right - area.left), np.uint8)
     for (x, y), glyph in zip(corners, glyphs, strict=True):
-        # The part of the glyph that is seen; its own coverage says nothing of the clip's.
-        part = area._replace(coverage=None).within(x, y, x + glyph.width, y + glyph.height)
+        part = area.within(x, y, x + glyph.width, y + glyph.height)
         if part is not None:
             rows = UNPACK[type(glyph)](glyph)[:: 1 if flags & StringFlag.RASTER_TOP_DOWN else -1]
             seen = part.of(coverage, area.left, area.top)
