@@ -132,6 +132,9 @@ class SpiceVmConnection:
         Cancellation: the channel is closed again, or never comes to be.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        old = self._session.channels.get((channel_type, channel_id))
+        if old is not None and old.is_closing:
+            await old.wait_closed()
         is_ours = (channel_type, channel_id) not in self._session.channels
         channel = self._start(channel_type, channel_id)
         try:
@@ -143,7 +146,7 @@ class SpiceVmConnection:
         return channel
 
     def _check_offered(self, channel_type: ChannelType, channel_id: int) -> None:
-        if channel_type is ChannelType.MAIN:
+        if channel_type is ChannelType.MAIN and self._main is None:
             return
         # A server closes a link for a channel that it does not have without a word; so we look first.
         if not self.main.is_open:

@@ -179,7 +179,12 @@ class SpiceChannel:
     @property
     def is_open(self) -> bool:
         """Whether messages can be sent."""
-        return self._phase is Phase.OPEN
+        return self._phase is Phase.OPEN and not self._closing
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether we have begun to close it, and it has not ended yet."""
+        return self._closing and self._phase is not Phase.CLOSED
 
     @property
     def closed_by(self) -> AtpError | None:
@@ -292,7 +297,7 @@ class SpiceChannel:
         self._scope.deadline = trio.current_time() + LEAVE_SECONDS
         self._changed.unpark_all()
         self.session.changed()
-        if not self.is_open and self.may_close:
+        if self._phase is not Phase.OPEN and self.may_close:
             self._scope.cancel()
 
     # --- for the connection that runs it
@@ -341,6 +346,7 @@ class SpiceChannel:
                 nursery.start_soon(self._closer, nursery.cancel_scope)
                 nursery.start_soon(self._reader, nursery.cancel_scope)
         finally:
+            self._outbox.close()
             await trio.aclose_forcefully(link.stream)  # type: ignore[arg-type] # all it calls is aclose
 
     def _opened(self) -> None:
@@ -433,7 +439,7 @@ class SpiceChannel:
             self._core.send(message)
 
     def _open_parts(self) -> tuple[ChannelCore, Outbox]:
-        if self._phase is Phase.OPEN and not self._closing and self._core and self._outbox:
+        if self.is_open and self._core and self._outbox:
             return self._core, self._outbox
         if self._cause is not None:
             raise ConnectionLost(f"{self.name} has ended: {self._cause}") from self._cause

@@ -38,6 +38,7 @@ class InputsChannel(SpiceChannel):
             keeps the guest's pointer close to ours; a larger one trades that for throughput.
         motions_sent: Motions and positions sent so far.
         motion_acks: Acknowledgements received so far, each for 4 of them.
+        modifiers_told: How often the server has told the lock keys so far.
     """
 
     def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
@@ -46,7 +47,7 @@ class InputsChannel(SpiceChannel):
         self.motions_sent = 0
         self.motion_acks = 0
         self._modifiers: int | None = None
-        self._modifiers_told = 0
+        self.modifiers_told = 0
         self._keys: dict[Key, None] = {}  # held, in the order they went down
         self._buttons = 0
         self._handlers |= {
@@ -161,14 +162,18 @@ class InputsChannel(SpiceChannel):
         """Ask the server to make the guest's lock keys so (a mask of `KeyboardModifierFlag`)."""
         await self.send(inputs.KeyModifiers(modifiers=modifiers))
 
-    async def wait_modifiers(self) -> int:
+    async def wait_modifiers(self, *, after: int | None = None) -> int:
         """Wait until the server tells the lock keys again; gives them.
 
-        Pressing Caps Lock and waiting here is a round trip with the guest in it.
+        Pressing Caps Lock and waiting here is a round trip with the guest in it. The answer may come before the call that presses
+        it returns: take `modifiers_told` before it.
+
+        Args:
+            after: The value of `modifiers_told` that counts as old; by default what it is now.
         """
+        told = self.modifiers_told if after is None else after
         await trio.lowlevel.checkpoint()
-        told = self._modifiers_told
-        await self._wait_until(lambda: self._modifiers_told > told)
+        await self._wait_until(lambda: self.modifiers_told > told)
         return self.modifiers
 
     # --- mouse
@@ -331,7 +336,7 @@ class InputsChannel(SpiceChannel):
 
     def _told(self, modifiers: int) -> None:
         self._modifiers = modifiers
-        self._modifiers_told += 1
+        self.modifiers_told += 1
         self._changed.unpark_all()
 
     def _motion_ack(self, _: inputs.MouseMotionAck) -> None:

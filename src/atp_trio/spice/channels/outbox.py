@@ -48,6 +48,7 @@ class Outbox:
         self._queue: deque[Buffer] = deque()
         self._queued = 0
         self._idle = False  # the writer waits, and everything before was sent
+        self._closed = False
         self._wake = trio.Event()
         self._sent = trio.lowlevel.ParkingLot()
 
@@ -62,7 +63,9 @@ class Outbox:
         return self._queued < HIGH_WATER
 
     def put(self, pieces: list[Buffer]) -> None:
-        """Send these, after what was put before; never waits."""
+        """Send these, after what was put before; never waits. After `close` they are dropped."""
+        if self._closed:
+            return
         for piece in pieces:
             rest = memoryview(piece)
             if self._idle and not self._queue:
@@ -80,14 +83,19 @@ class Outbox:
             return 0  # the writer meets the same error, and ends the channel with it
 
     async def wait_room(self) -> None:
-        """Wait until a caller may put more."""
-        while not self.has_room:
+        """Wait until a caller may put more, or the outbox is closed."""
+        while not self.has_room and not self._closed:
             await self._sent.park()
 
     async def wait_drained(self) -> None:
-        """Wait until the kernel has taken everything."""
-        while self._queue or self._queued:
+        """Wait until the kernel has taken everything, or the outbox is closed."""
+        while self._queued and not self._closed:
             await self._sent.park()
+
+    def close(self) -> None:
+        """Nothing more is sent: who waits goes on."""
+        self._closed = True
+        self._sent.unpark_all()
 
     async def run(self) -> None:
         """Send what is put, until cancelled.

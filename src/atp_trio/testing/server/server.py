@@ -253,18 +253,23 @@ async def open_spice_server(**options: Any) -> AsyncIterator[SpiceServer]:
     machine = await trio.to_thread.run_sync(Machine, chosen)
     await trio.to_thread.run_sync(shared_key)
     server = SpiceServer(chosen, machine)
+    listening = await _listen(server)
+    failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        listening = await _listen(server)
         try:
             for listener, handler in listening:
                 nursery.start_soon(partial(trio.serve_listeners, handler, [listener]))
             yield server
+        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
+            failure = error
         finally:
             nursery.cancel_scope.cancel()
             for listener, _ in listening:
                 listener.socket.close()
             if chosen.unix_path is not None:
                 chosen.unix_path.unlink(missing_ok=True)
+    if failure is not None:
+        raise failure
 
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]

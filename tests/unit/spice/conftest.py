@@ -1,0 +1,99 @@
+"""A server to connect to, servers that misbehave, and cancellation at every step."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+import trio
+
+from atp_trio.spice.connection import SpiceVmConnection, open_spice
+from atp_trio.testing.server import SpiceServer, open_spice_server
+
+# Far beyond what any of this takes: a hang, and not a slow machine, is what runs into it.
+PATIENCE = 20
+SIZE = (64, 48)
+
+
+@attrs.define(eq=False)
+class Pair:
+    """A server, and a client connected to it."""
+
+    server: SpiceServer
+    vm: SpiceVmConnection
+
+
+@asynccontextmanager
+async def _serving(**options) -> AsyncIterator[SpiceServer]:
+    with trio.fail_after(PATIENCE):
+        async with open_spice_server(**{"size": SIZE, "network_test": False} | options) as server:
+            yield server
+            # Nobody leaves a socket open.
+            await server.wait_until(lambda: not server.connections)
+
+
+@asynccontextmanager
+async def _connected(*, client: dict | None = None, **options) -> AsyncIterator[Pair]:
+    async with _serving(**options) as server, open_spice(server.uri, **client or {}) as vm:
+        yield Pair(server, vm)
+
+
+@pytest.fixture
+def serving():
+    """A small server with a deadline: `async with serving(password="secret") as server`."""
+    return _serving
+
+
+@pytest.fixture
+def connected():
+    """A server and a client: `async with connected(client={"password": ...}, scene="text") as pair`."""
+    return _connected
+
+
+@pytest.fixture
+async def pair():
+    """A server and a client with the options that tests mostly want."""
+    async with _connected() as both:
+        yield both
+
+
+class CancelAtStep(trio.abc.Instrument):
+    """Cancels a scope when tasks of the client, or the one that made this, have run so many steps."""
+
+    def __init__(self, scope: trio.CancelScope, step: int) -> None:
+        self.scope, self.left, self.task = scope, step, trio.lowlevel.current_task()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self.task or "atp_trio.spice" in task.name:
+            self.left -= 1
+            if self.left == 0:
+                self.scope.cancel()
+
+
+async def _cancel_everywhere(operation: Callable[[], Awaitable[object]], settle: Callable[[], Awaitable[object]]) -> int:
+    step = 0
+    while True:
+        with trio.CancelScope() as scope:
+            instrument = CancelAtStep(scope, step)
+            if step == 0:
+                scope.cancel()
+            trio.lowlevel.add_instrument(instrument)
+            try:
+                await operation()
+            finally:
+                trio.lowlevel.remove_instrument(instrument)
+        await settle()
+        if not scope.cancelled_caught:
+            return step
+        step += 1
+
+
+@pytest.fixture
+def cancel_everywhere():
+    """Run an operation, cancelled at its 1st, 2nd, ... step, each time followed by `settle`, until it gets through.
+
+    Gives the number of steps at which it was cancelled.
+    """
+    return _cancel_everywhere
