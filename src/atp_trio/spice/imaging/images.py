@@ -81,9 +81,13 @@ class Images:
             except (ImageError, Unsupported) as error:
                 problem = problem or error
         loaded, self._message, self._loaded = self._loaded, None, Loaded()
-        if problem:
-            raise problem
-        return loaded
+        try:
+            if problem:
+                raise problem
+            return loaded
+        finally:
+            # An error that its own frame refers to is a cycle, and would keep views of the receive buffer alive.
+            del problem
 
     def picture(self, image: Image, wanted: SurfaceFormat, *, out: Argb | None = None, give_up: bool = False) -> Picture:
         """Decode one image, or find it, and keep it if it says so.

@@ -1,3 +1,5 @@
+import gc
+
 import attrs
 import numpy as np
 import pytest
@@ -265,6 +267,45 @@ def test_every_drawing_message_has_its_operation():
 def test_a_source_without_an_image_is_a_failure(screen):
     screen.apply(copy(None))
     assert screen.failed == {"DrawCopy": 1}
+
+
+def rop3(*images):
+    bitmap = Bitmap(BitmapFormat.FMT_32BIT, 0, 5, 4, 20, data=PIXELS.tobytes())
+    source = Image(1, ImageType.BITMAP, ImageFlag.CACHE_ME, 5, 4, bitmap)
+    brush = Brush(display.BrushType.PATTERN, pattern=display.Pattern(images[0], Point(0, 0)))
+    area = Rect.at(0, 0, 5, 4)
+    return display.DrawRop3(base=DisplayBase(0, area), src_image=source, src_area=area, brush=brush, rop3=0x96)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        copy(Image(1, ImageType.BITMAP, ImageFlag.CACHE_ME, 5, 4, Bitmap(BitmapFormat.FMT_32BIT, 0, 5, 4, 20, data=bytes(80)))),
+        copy(quic(ImageFlag.CACHE_ME)),
+        copy(attrs.evolve(quic(), payload=BinaryData(bytes(24)))),
+        rop3(quic()),
+        rop3(attrs.evolve(quic(), payload=BinaryData(bytes(24)))),
+        rop3(attrs.evolve(quic(), type=ImageType.JPEG)),
+        rop3(attrs.evolve(quic(), type=ImageType.LZ4)),
+        rop3(attrs.evolve(FROM_CACHE, id=99)),
+    ],
+    ids=["raw", "quic", "bad quic", "two", "one bad", "bad jpeg", "bad lz4", "pending"],
+)
+def test_nothing_holds_on_to_the_receive_buffer(screen, message):
+    received = bytearray(message.encode())
+    view = memoryview(received)
+    gc.disable()
+    try:
+        message = type(message).decode(view, copy=False)
+        try:
+            screen.apply(message)
+        except ImagePending:
+            screen.apply(message, give_up=True)
+        del message
+        view.release()
+        received += b"more"  # a BufferError if anything still looks at it
+    finally:
+        gc.enable()
 
 
 # --- what is not drawing
