@@ -355,7 +355,8 @@ async def open_spice(
         ConfigError: The URI or the password cannot be meant.
         ConnectFailed: There is no such server; TlsError where it could not be trusted.
         LinkError: The server refused; AuthenticationFailed where the password was wrong or has expired.
-        ConnectionLost: The connection ended while it was being made, or the peer does not speak SPICE.
+        ConnectionLost: The connection ended while it was being made, or main broke the protocol.
+        MalformedMessage: The peer does not speak SPICE.
 
     Cancellation: however the block ends, the machine is left in the order that servers survive: keys and buttons released,
         displays read before they close, main last. This takes a round trip, and never more than a few seconds.
