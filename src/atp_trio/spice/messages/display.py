@@ -35,7 +35,6 @@ from atp_trio.spice.wire.field import (
     u64,
 )
 
-
 MAX_STREAMS = 64
 """Ids of streams are below this."""
 

@@ -108,10 +108,6 @@ def _all_endpoints(*_: object) -> int:
     return MAX_ENDPOINTS
 
 
-def _all_interfaces(*_: object) -> int:
-    return MAX_INTERFACES
-
-
 @record
 class Header(Record):
     """What stands before every packet; the id has 64 bits where both sides announced CAP_64BITS_IDS, but never in a HELLO."""

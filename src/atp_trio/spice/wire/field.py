@@ -77,8 +77,6 @@ class Spec:
 
 
 def _field(spec: Spec, default: Any = attrs.NOTHING) -> Any:
-    if spec.when is not None and default is attrs.NOTHING:
-        default = None
     return attrs.field(default=default, metadata={SPEC: spec})
 
 
