@@ -83,13 +83,19 @@ class AgentTransport:
         """Take one AGENT_DATA body; gives the messages that are complete with it.
 
         Raises:
-            MalformedMessage: The agent's header is wrong, or its message is over `max_message`. Where a message begins is then
-                unknown: every further call raises the same.
+            MalformedMessage: The agent's header is wrong, or its message is over `max_message`. Where the next message begins is
+                then unknown: every further call raises the same. Messages that came before it in the same body are given
+                first, and the next call raises.
         """
         self._partial += data
-        found = []
+        found: list[tuple[vdagent.Header, bytes]] = []
         while len(self._partial) >= HEADER_SIZE:
-            header = self._read_header()
+            try:
+                header = self._read_header()
+            except MalformedMessage:
+                if found:
+                    break
+                raise
             end = HEADER_SIZE + header.size
             if len(self._partial) < end:
                 break

@@ -1,8 +1,6 @@
-"""The data stage: what is answered, what is counted, what is handed on and in which order, and what each thing wrong is called."""
+"""The data stage: what is answered, counted and handed on, in which order, and what each thing wrong is called."""
 
-import gc
 import struct
-import weakref
 
 import pytest
 
@@ -420,17 +418,17 @@ def test_a_malformed_message_ends_the_core_for_good(data):
     assert sent(core) == [(1, b"")]
 
 
-def test_errors_that_are_kept_can_be_collected():
-    """The error's traceback keeps the core and its buffer alive, in a cycle: collecting it once crashed the interpreter."""
-    for data in (struct.pack("<HI", 101, 2**32 - 1), mini(LIST, b"\1")):
-        core = client()
-        core.receive_data(data)
-        with pytest.raises(MalformedMessage):
-            core.next_message()
-        watched = weakref.ref(core._buffer)
-        del core
-        gc.collect()
-        assert watched() is None
+@pytest.mark.parametrize("data", [struct.pack("<HI", 101, 2**32 - 1), mini(LIST, b"\1")], ids=["framing", "list"])
+def test_an_error_that_is_kept_does_not_keep_the_buffer_exported(data):
+    """The garbage collector crashed the interpreter when it met such a memoryview in the cycle of core, error and traceback."""
+    core = client()
+    core.receive_data(data)
+    with pytest.raises(MalformedMessage) as caught:
+        core.next_message()
+    core._buffer.data.release()  # raises BufferError if C still holds it
+    assert caught.value.__traceback__ is not None
+    with pytest.raises(ValueError, match="released"):
+        len(core._buffer.data)
 
 
 def test_the_three_errors_are_three():
@@ -612,7 +610,7 @@ def test_an_opening_is_sent_once_and_a_refused_one_does_not_count():
     core = client(ChannelType.DISPLAY)
     wrong = display.Init(pixmap_cache_id=256, pixmap_cache_size=1, glz_dictionary_id=1, glz_dictionary_window_size=1)
     right = display.Init(pixmap_cache_id=1, pixmap_cache_size=1, glz_dictionary_id=1, glz_dictionary_window_size=1)
-    with pytest.raises(LocalProtocolError, match="pixmap_cache_id|ubyte|format"):
+    with pytest.raises(LocalProtocolError, match="Init"):
         core.send(wrong)
     core.send(right)
     with pytest.raises(LocalProtocolError, match="a second Init"):

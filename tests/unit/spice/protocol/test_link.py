@@ -209,10 +209,10 @@ def test_garbage_ends_the_clients_link_and_stays_the_same_error(garbage, code):
         link.next_event()
     assert caught.value.code == code
     link.receive_data(b"x" * 10**6)
+    assert link._in == b""  # nothing more is held
     with pytest.raises(MalformedLink) as again:
         link.next_event()
     assert again.value is caught.value
-    assert link._in == b""  # nothing more is held
 
 
 def test_a_refused_client_stays_refused():
@@ -378,7 +378,9 @@ SERVER_STEPS = {
     "requested": (pack_link(MESS),),
     "accepted": (pack_link(MESS), b""),
     "ticket": (pack_link(MESS), MECHANISM + TICKET),
-    "linked": (pack_link(MESS), MECHANISM + TICKET, b""),
+    "linked": (pack_link(MESS), MECHANISM + TICKET),
+    "refused": (pack_link(MESS),),
+    "rejected": (pack_link(MESS), MECHANISM + TICKET),
 }
 CLIENT_CALLS = {
     "next_event": (lambda link: link.next_event(), {"began", "authenticating"}),
@@ -399,9 +401,13 @@ def client_in(state: str) -> ClientLink:
 
 
 def server_in(state: str) -> ServerLink:
-    link = server_given(*SERVER_STEPS[state], accept=state != "requested")[0]
+    link = server_given(*SERVER_STEPS[state], accept=state not in ("requested", "refused"))[0]
     if state == "linked":
         link.finish()
+    elif state == "refused":
+        link.refuse(LinkErrorCode.NEED_SECURED)
+    elif state == "rejected":
+        link.finish(LinkErrorCode.PERMISSION_DENIED)
     return link
 
 

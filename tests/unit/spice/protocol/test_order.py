@@ -62,7 +62,7 @@ def test_a_cursor_is_opened_again_after_each_reset():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [playback.Data, playback.Start, playback.Start])
+@pytest.mark.parametrize("kind", [playback.Data, playback.Start])
 def test_a_channel_without_a_rule_takes_anything(kind):
     assert verdicts(ChannelType.PLAYBACK, Role.SERVER, kind, kind) == [None, None]
 

@@ -118,6 +118,14 @@ def test_another_protocol_is_malformed_and_stays_so(protocol):
     assert len(agent._partial) < 3000
 
 
+def test_messages_before_a_wrong_one_are_given_first():
+    agent = connected()
+    ((_, payload),) = agent.receive(agent_message(b"good") + agent_message(b"bad", protocol=2) + bytes(100))
+    assert payload == b"good"
+    with pytest.raises(MalformedMessage, match="protocol 2"):
+        agent.receive(b"")
+
+
 @pytest.mark.parametrize("size", [101, 2**31, 2**32 - 1])
 def test_a_message_over_the_limit_is_refused_by_its_header(size):
     agent = connected()
