@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 import attrs
 import trio
 
-from atp_trio.errors import LocalProtocolError
+from atp_trio.errors import LocalProtocolError, MalformedMessage
 from atp_trio.spice.channels.base import SpiceChannel, log
 from atp_trio.spice.channels.session import Session
 from atp_trio.spice.messages import main, vdagent
@@ -206,7 +206,14 @@ class MainChannel(SpiceChannel):
         self._changed.unpark_all()
 
     def _agent_data(self, message: main.AgentData) -> None:
-        self._agent_messages.extend(self.agent.receive(message.data))
+        if not self.agent.is_connected:
+            return
+        try:
+            self._agent_messages.extend(self.agent.receive(message.data))
+        except MalformedMessage as error:
+            # The guest's fault, not the server's: the agent is lost until it connects again, the machine is not.
+            log.warning("%s: the guest agent sends nonsense and is not listened to any more: %s", self.name, error)
+            self.agent.reset()
         self._changed.unpark_all()
 
     def _migrating(self, message: Message) -> None:
