@@ -30,12 +30,18 @@ int quic_read_header(const uint8_t *data, size_t size, struct quic_header *heade
 size_t quic_scratch_words(uint32_t width);
 
 /*
+ * The decoder's table of short codewords, always the same: make it once, in as many uint16_t, and give it to every call.
+ */
+size_t quic_lookup_size(void);
+void quic_make_lookup(uint16_t *lookup);
+
+/*
  * Decode an image of exactly width x height into rows that lie `stride` bytes apart (negative allowed).
  * RGB24, RGB32: 32-bit BGRX, X = 0. RGBA: BGRA. RGB16: BGRX if `expand`, else 16-bit 555. GRAY: bytes.
  * `out` and `stride` are aligned to the pixel. On an error the rows before it are written, the rest is undefined.
  */
-int quic_decode(const uint8_t *data, size_t size, uint32_t width, uint32_t height, int expand,
-                uint8_t *out, ptrdiff_t stride, uint32_t *scratch);
+int quic_decode(const uint8_t *data, size_t size, uint32_t width, uint32_t height, int expand, uint8_t *out,
+                ptrdiff_t stride, const uint16_t *lookup, uint32_t *scratch);
 
 /*
  * Encode rows of the type's pixels (bytes for GRAY, 16-bit 555 for RGB16, else 32-bit; X is ignored).

@@ -25,6 +25,7 @@ enum {
     QUIC_PACE_MAX = 6,
     QUIC_PACE_SPAN = 2048,
     QUIC_CODES = 8, /* of an 8-bit channel; a 5-bit one has 5 */
+    QUIC_LOOKUP_BITS = 10,
     QUIC_ROWS = 6   /* rows of scratch: current, upper and errors, of the colours and of alpha */
 };
 
@@ -49,7 +50,6 @@ extern const uint8_t quic_run_bits[32];
 struct quic_model {
     uint16_t counts[QUIC_CODES][QUIC_CODES]; /* [bucket][code] */
     uint8_t code_for[256];                   /* [context] */
-    uint8_t prefix_for[256];                 /* [context]: that code's `prefix` */
 };
 
 /* Channels that are coded together (R, G, B or a single one) and what they share. */
@@ -84,14 +84,25 @@ ALWAYS_INLINE void quic_advance(struct quic_group *group, uint32_t pixels)
     }
 }
 
-/* Learn that `n` came after `context`. */
-ALWAYS_INLINE void quic_learn(struct quic_model *model, uint32_t depth, const struct quic_codes *codes, uint32_t context,
+/* The contexts from `first` to before `end`, which share a code. */
+struct quic_bucket {
+    uint32_t index, first, end;
+};
+
+ALWAYS_INLINE struct quic_bucket quic_bucket(uint32_t depth, uint32_t context)
+{
+    uint32_t index = 31u - (uint32_t)__builtin_clz(context + 1);
+    if (index >= depth - 1)
+        return (struct quic_bucket){depth - 1, (1u << (depth - 1)) - 1, 1u << depth};
+    return (struct quic_bucket){index, (1u << index) - 1, (2u << index) - 1};
+}
+
+/* Learn that `n` came after `context`. True if there is another code for that context's bucket now. */
+ALWAYS_INLINE int quic_learn(struct quic_model *model, uint32_t depth, const struct quic_codes *codes, uint32_t context,
                               uint32_t n, uint32_t trigger)
 {
-    uint32_t bucket = 31u - (uint32_t)__builtin_clz(context + 1);
-    if (bucket >= depth)
-        bucket = depth - 1;
-    uint16_t *counts = model->counts[bucket];
+    struct quic_bucket bucket = quic_bucket(depth, context);
+    uint16_t *counts = model->counts[bucket.index];
     const uint8_t *lengths = codes->lengths[n];
     uint32_t smallest = UINT32_MAX;
     for (uint32_t k = 0; k < depth; k++) {
@@ -103,14 +114,11 @@ ALWAYS_INLINE void quic_learn(struct quic_model *model, uint32_t depth, const st
         for (uint32_t k = 0; k < depth; k++)
             counts[k] >>= 1;
     uint32_t best = 7 - (smallest & 7);
-    if (UNLIKELY(best != model->code_for[context])) {
-        uint32_t first = (1u << bucket) - 1;
-        uint32_t end = bucket == depth - 1 ? 1u << depth : 2 * first + 1;
-        for (uint32_t c = first; c < end; c++) {
-            model->code_for[c] = (uint8_t)best;
-            model->prefix_for[c] = codes->prefix[best];
-        }
-    }
+    if (LIKELY(best == model->code_for[context]))
+        return 0;
+    for (uint32_t c = bucket.first; c < bucket.end; c++)
+        model->code_for[c] = (uint8_t)best;
+    return 1;
 }
 
 /* Byte-wise on lanes. */

@@ -67,9 +67,6 @@ void quic_group_init(struct quic_group *group, uint32_t depth)
     memset(group, 0, sizeof *group);
     group->left = QUIC_PACE_SPAN;
     group->draw = 255;
-    for (int channel = 0; channel < 3; channel++) {
-        struct quic_model *model = &group->models[channel];
-        memset(model->code_for, (int)depth - 1, sizeof model->code_for);
-        memset(model->prefix_for, 1, sizeof model->prefix_for); /* that of the last code at either depth */
-    }
+    for (int channel = 0; channel < 3; channel++)
+        memset(group->models[channel].code_for, (int)depth - 1, sizeof group->models[channel].code_for);
 }

@@ -3,10 +3,12 @@
  *
  * With libFuzzer:
  *   clang -g -O1 -std=c11 -fno-strict-aliasing -fsanitize=fuzzer,address,undefined -DLIBFUZZER -Isrc/_spice_codec \
- *       tests/fuzz/codec_fuzz.c src/_spice_codec/{quic,lz,glz}_*.c -o codec_fuzz && ./codec_fuzz tests/data/vectors/{quic,lz,glz,malformed}
+ *       tests/fuzz/codec_fuzz.c src/_spice_codec/{quic,lz,glz}_*.c -o codec_fuzz
+ *   ./codec_fuzz tests/data/vectors/{quic,lz,glz,malformed}
  * Without it (any compiler; runs each file as it is and then with random changes):
  *   cc -g -O1 -std=c11 -fno-strict-aliasing -fsanitize=address,undefined -fno-sanitize-recover=all -Isrc/_spice_codec \
- *       tests/fuzz/codec_fuzz.c src/_spice_codec/{quic,lz,glz}_*.c -o codec_fuzz && ./codec_fuzz ROUNDS FILE...
+ *       tests/fuzz/codec_fuzz.c src/_spice_codec/{quic,lz,glz}_*.c -o codec_fuzz
+ *   ./codec_fuzz ROUNDS FILE...
  */
 
 #include "glz.h"
@@ -46,18 +48,20 @@ static void fuzz_quic(const uint8_t *data, size_t size)
     if (quic_read_header(data, size, &header) != QUIC_OK || !is_small(header.width, header.height))
         return;
     static const size_t pixel_bytes[] = {[QUIC_GRAY] = 1, [QUIC_RGB16] = 2, [QUIC_RGB24] = 4, [QUIC_RGB32] = 4, [QUIC_RGBA] = 4};
+    uint16_t *lookup = take(quic_lookup_size() * sizeof *lookup);
+    quic_make_lookup(lookup);
     for (int expand = 0; expand < 2; expand++) {
         size_t row = header.width * (expand && header.type == QUIC_RGB16 ? 4 : pixel_bytes[header.type]);
         uint8_t *out = take(row * header.height), *again = take(row * header.height);
         uint32_t *scratch = take(quic_scratch_words(header.width) * 4);
-        int status = quic_decode(data, size, header.width, header.height, expand, out, (ptrdiff_t)row, scratch);
+        int status = quic_decode(data, size, header.width, header.height, expand, out, (ptrdiff_t)row, lookup, scratch);
         if (status == QUIC_OK && !expand) {
             size_t capacity = 64 + (size_t)17 * header.width * header.height, written;
             uint8_t *stream = take(capacity);
             status = quic_encode((int)header.type, header.width, header.height, out, (ptrdiff_t)row, stream, capacity, scratch,
                                  &written);
             require(status == QUIC_OK, "QUIC encodes within the space promised");
-            status = quic_decode(stream, written, header.width, header.height, 0, again, (ptrdiff_t)row, scratch);
+            status = quic_decode(stream, written, header.width, header.height, 0, again, (ptrdiff_t)row, lookup, scratch);
             require(status == QUIC_OK && !memcmp(out, again, row * header.height), "QUIC decodes what it encoded");
             free(stream);
         }
@@ -65,6 +69,7 @@ static void fuzz_quic(const uint8_t *data, size_t size)
         free(again);
         free(scratch);
     }
+    free(lookup);
 }
 
 static void fuzz_lz(const uint8_t *data, size_t size)

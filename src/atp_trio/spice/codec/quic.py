@@ -24,6 +24,9 @@ _SENTENCES = {
     lib.QUIC_BAD_RUN: "a run passes the end of its segment",
     lib.QUIC_TRUNCATED: "it ends before the image does",
 }
+# The decoder's table of short codewords, 26 KiB.
+_LOOKUP = ffi.new("uint16_t[]", lib.quic_lookup_size())
+lib.quic_make_lookup(_LOOKUP)
 # A pixel takes at most three codewords of 26 bits, a fourth for alpha, and two run lengths of 16.
 _MAX_PIXEL_BYTES = 17
 
@@ -96,7 +99,7 @@ def decode_quic(
     rows = as_rows(out, width, height, dtype)
     scratch = ffi.new("uint32_t[]", lib.quic_scratch_words(width))
     stream = ffi.from_buffer(data)
-    _check(lib.quic_decode(stream, len(data), width, height, expand, address(rows), rows.strides[0], scratch))
+    _check(lib.quic_decode(stream, len(data), width, height, expand, address(rows), rows.strides[0], _LOOKUP, scratch))
     return rows
 
 
