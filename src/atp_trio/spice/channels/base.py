@@ -346,6 +346,8 @@ class SpiceChannel:
                 nursery.start_soon(self._closer, nursery.cancel_scope)
                 nursery.start_soon(self._reader, nursery.cancel_scope)
         finally:
+            # Who waits for the outbox goes on, and is to find the channel no longer open.
+            self._closing = True
             self._outbox.close()
             await trio.aclose_forcefully(link.stream)  # type: ignore[arg-type] # all it calls is aclose
 
@@ -449,6 +451,7 @@ class SpiceChannel:
         _, outbox = self._open_parts()
         if not outbox.has_room:
             await outbox.wait_room()
+            self._open_parts()
 
     async def _wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait for something that a handler brings about; a channel that ends meanwhile raises."""

@@ -48,13 +48,16 @@ class CursorChannel(SpiceChannel):
             cursor.InvalAll: lambda _: self._cache.clear(),
         }
 
-    async def wait_change(self) -> None:
+    async def wait_change(self, *, after: int | None = None) -> None:
         """Wait until the pointer's look or place changes.
+
+        Args:
+            after: The value of `changes` that counts as old; by default what it is now.
 
         Cancellation: nothing is lost, `changes` tells.
         """
+        seen = self.changes if after is None else after
         await trio.lowlevel.checkpoint()
-        seen = self.changes
         await self._wait_until(lambda: self.changes > seen)
 
     def _told(self) -> None:

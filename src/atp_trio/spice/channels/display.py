@@ -136,7 +136,11 @@ class DisplayChannel(SpiceChannel):
         self._updates = 0
         self._pixels = 0
         self._drawing_seconds = 0.0
-        self._handlers[display.InvalAllPixmaps] = self._inval_all_pixmaps
+        self._handlers |= {
+            display.InvalAllPixmaps: self._inval_all_pixmaps,
+            # Servers send it with every new primary surface. We ask for no streams, so there are none to destroy.
+            display.StreamDestroyAll: lambda _: None,
+        }
 
     # --- for callers
 
@@ -200,8 +204,8 @@ class DisplayChannel(SpiceChannel):
         Raises:
             ConnectionLost: The channel has ended.
         """
-        await trio.lowlevel.checkpoint()
         with _watching(self._watches, region) as watch:
+            await trio.lowlevel.checkpoint()
             await self._wait_watch(watch)
 
     async def wait_until(self, predicate: Callable[[LiveScreen], bool], region: Rect | None = None) -> None:

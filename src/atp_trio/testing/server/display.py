@@ -122,4 +122,5 @@ class DisplayChannel(ServerChannel):
             self._scene.step()
             drawn += 1
         self.flush()
+        self.server.changed()
         return drawn

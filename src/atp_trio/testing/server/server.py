@@ -116,7 +116,7 @@ class SpiceServer:
         return self.machine.canvases[channel_id].copy()
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Wait until this is true; looked at whenever a channel opens, has handled what came, or ends."""
+        """Wait until this is true; looked at whenever a channel opens, has handled what came, has drawn, or ends."""
         await trio.lowlevel.checkpoint()
         while not holds():
             await self._changed.park()
