@@ -13,6 +13,7 @@ Source:
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left
 
 import attrs
 import numpy as np
@@ -30,8 +31,7 @@ _SENTENCES = {
     lib.GLZ_OVERRUN: "an item passes the end of the image",
     lib.GLZ_BAD_REFERENCE: "a copy refers to pixels that no image has",
 }
-# struct glz_image, as C lays it out.
-_IMAGE = np.dtype([("id", "u8"), ("pixels", "u8"), ("count", "u4"), ("type", "u4")])
+_IMAGE_BYTES = ffi.sizeof("struct glz_image")
 
 
 class GlzType(enum.IntEnum):
@@ -99,11 +99,11 @@ class GlzImages:
     def __init__(self) -> None:
         self.pixels = 0
         self._arrays: dict[int, Pixels] = {}
-        self._table = np.zeros(16, _IMAGE)
-        self._size = 0
+        self._ids: list[int] = []
+        self._table = ffi.new("struct glz_image[]", 16)
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._ids)
 
     def __contains__(self, id: int) -> bool:  # noqa: A002
         return id in self._arrays
@@ -111,35 +111,35 @@ class GlzImages:
     @property
     def lowest(self) -> int:
         """The lowest id; there must be one."""
-        return int(self._table["id"][0])
+        return self._ids[0]
 
     def add(self, id: int, pixels: Pixels, kind: GlzType) -> None:  # noqa: A002
         """Hold an image, whose id is not there yet."""
-        if self._size == len(self._table):
-            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
-        at = self._index(id)
-        self._table[at + 1 : self._size + 1] = self._table[at : self._size].copy()
-        self._table[at] = (id, pixels.__array_interface__["data"][0], pixels.size, kind)
-        self._size += 1
+        size = len(self._ids)
+        if size == len(self._table):
+            larger = ffi.new("struct glz_image[]", 2 * size)
+            ffi.memmove(larger, self._table, size * _IMAGE_BYTES)
+            self._table = larger
+        at = bisect_left(self._ids, id)
+        ffi.memmove(self._table + at + 1, self._table + at, (size - at) * _IMAGE_BYTES)
+        self._table[at] = (id, ffi.cast("uint32_t *", address(pixels)), pixels.size, kind)
+        self._ids.insert(at, id)
         self._arrays[id] = pixels
         self.pixels += pixels.size
 
     def release_below(self, id: int) -> None:  # noqa: A002
         """Let go of all images with lower ids."""
-        count = self._index(id)
+        count = bisect_left(self._ids, id)
         if not count:
             return
-        for old in self._table["id"][:count].tolist():
+        for old in self._ids[:count]:
             self.pixels -= self._arrays.pop(old).size
-        self._table[: self._size - count] = self._table[count : self._size].copy()
-        self._size -= count
+        del self._ids[:count]
+        ffi.memmove(self._table, self._table + count, len(self._ids) * _IMAGE_BYTES)
 
     def table(self) -> tuple[object, int]:
         """The `struct glz_image` array, by rising id, and its length; valid until the next change."""
-        return ffi.cast("struct glz_image *", address(self._table)), self._size
-
-    def _index(self, id: int) -> int:  # noqa: A002
-        return int(np.searchsorted(self._table["id"][: self._size], np.uint64(id)))
+        return self._table, len(self._ids)
 
 
 class GlzWindow:
