@@ -222,14 +222,15 @@ def run_all(folder: Path) -> int:
     return 1 if failed else 0
 
 
-def best(function: Callable[[], object]) -> float:
-    """The shortest of some runs, in milliseconds."""
-    times = []
+def best(*functions: Callable[[], object]) -> list[float]:
+    """The shortest of some runs of each, in milliseconds; in turns, so that a busy moment hits all of them."""
+    times = [float("inf")] * len(functions)
     for _ in range(REPEATS):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times) * 1000
+        for i, function in enumerate(functions):
+            start = time.perf_counter()
+            function()
+            times[i] = min(times[i], time.perf_counter() - start)
+    return [seconds * 1000 for seconds in times]
 
 
 def measure(entry: Entry, folder: Path) -> None:
@@ -247,9 +248,11 @@ def measure(entry: Entry, folder: Path) -> None:
     copies = [np.empty_like(image) for image in images]
     pictures = [as_picture(image) for image in images]
     jpegs = [simplejpeg.encode_jpeg(picture, 85, "BGRX", "444") for picture in pictures]
-    ms = best(decode)
-    copy = best(lambda: [np.copyto(copied, image) for copied, image in zip(copies, images, strict=True)])
-    jpeg = best(lambda: [simplejpeg.decode_jpeg(j, "BGRX", buffer=picture) for j, picture in zip(jpegs, pictures, strict=True)])
+    ms, copy, jpeg = best(
+        decode,
+        lambda: [np.copyto(copied, image) for copied, image in zip(copies, images, strict=True)],
+        lambda: [simplejpeg.decode_jpeg(j, "BGRX", buffer=picture) for j, picture in zip(jpegs, pictures, strict=True)],
+    )
     result = {"ms": round(ms, 4), "ratio_copy": round(ms / copy, 3), "ratio_jpeg": round(ms / jpeg, 3)}
     print(json.dumps({"file": entry["file"], "codec": entry["codec"], **result}))
 
