@@ -10,10 +10,12 @@ PACKAGES := gcc libc6-dev pkg-config libvirt-dev qemu-system-x86 libspice-protoc
 	gir1.2-spiceclientglib-2.0 python3-gi tshark dpkg-dev
 BUILD_PACKAGES := gcc libc6-dev pkg-config libvirt-dev
 
+FUZZ_PACKAGES := clang libclang-rt-14-dev
+
 export UV_SYSTEM_CERTS := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: install system bench test check coverage fuzz sanitize clean
+.PHONY: install system bench test check coverage sanitize fuzz clean
 
 install: $(STAMP)
 
@@ -42,9 +44,13 @@ check: install
 coverage: install system
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered tests/unit tests/property
 
-# The C codec under AddressSanitizer and UndefinedBehaviorSanitizer, over all vectors and two minutes of fuzzing.
-sanitize fuzz:
+# The C under AddressSanitizer and UndefinedBehaviorSanitizer; `fuzz` adds libFuzzer, for two minutes or SECONDS_TO_FUZZ.
+sanitize: install
 	sh tests/fuzz/run.sh
+
+fuzz: install
+	@NEEDED=1 sh tests/system_packages.sh $(FUZZ_PACKAGES)
+	SECONDS_TO_FUZZ=$${SECONDS_TO_FUZZ:-120} sh tests/fuzz/run.sh
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/*.so

@@ -255,8 +255,10 @@ class GlzWindow:
         missing = ffi.new("uint64_t *")
         table, size = self._images.table()
         target = ffi.cast("uint32_t *", address(pixels))
-        stream = ffi.from_buffer(data)
-        status = lib.glz_decode(stream, len(data), header.width, header.height, table, size, target, missing)
+        # Released at once: a memoryview that is still exported when the garbage collector clears it, as in the traceback of an
+        # error that someone keeps, crashes the interpreter.
+        with ffi.from_buffer(data) as stream:
+            status = lib.glz_decode(stream, len(data), header.width, header.height, table, size, target, missing)
         if status == lib.GLZ_OK:
             return
         if status != lib.GLZ_MISSING:

@@ -98,8 +98,11 @@ def decode_quic(
         _check(lib.QUIC_SIZE_MISMATCH)
     rows = as_rows(out, width, height, dtype)
     scratch = ffi.new("uint32_t[]", lib.quic_scratch_words(width))
-    stream = ffi.from_buffer(data)
-    _check(lib.quic_decode(stream, len(data), width, height, expand, address(rows), rows.strides[0], _LOOKUP, scratch))
+    # Released at once: a memoryview that is still exported when the garbage collector clears it, as in the traceback of an error
+    # that someone keeps, crashes the interpreter.
+    with ffi.from_buffer(data) as stream:
+        status = lib.quic_decode(stream, len(data), width, height, expand, address(rows), rows.strides[0], _LOOKUP, scratch)
+    _check(status)
     return rows
 
 
