@@ -202,7 +202,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _import_path() -> str:
     """Where the child finds the modules that this process uses, installed or not."""
-    return os.pathsep.join(dict.fromkeys([str(Path(atp_trio.__file__).parents[1]), *filter(None, sys.path)]))
+    return os.pathsep.join(dict.fromkeys([*filter(None, sys.path), str(Path(atp_trio.__file__).parents[1])]))
 
 
 def _plain(value: object) -> object:

@@ -111,10 +111,14 @@ class MainChannel(ServerChannel):
         if self._agent_started:
             self.server.agent_data.append(bytes(message.data))
         self._agent_taken += 1
-        if self._agent_taken == AGENT_BUNCH:
+        self.return_tokens()
+
+    def return_tokens(self) -> None:
+        """Give back the tokens of what the guest agent has taken, unless it is busy."""
+        if self._agent_taken >= AGENT_BUNCH and not self.server.agent_is_busy:
+            self._agent_tokens += self._agent_taken
+            self.core.send(main.AgentToken(num_tokens=self._agent_taken))
             self._agent_taken = 0
-            self._agent_tokens += AGENT_BUNCH
-            self.core.send(main.AgentToken(num_tokens=AGENT_BUNCH))
 
 
 class InputsChannel(ServerChannel):

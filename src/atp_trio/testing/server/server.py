@@ -29,6 +29,7 @@ from atp_trio.spice.streams.socket import SocketStream
 from atp_trio.spice.streams.uri import SpiceUri
 from atp_trio.spice.wire import Message
 from atp_trio.testing.server.channel import GONE, ClosedChannel
+from atp_trio.testing.server.channels import MainChannel
 from atp_trio.testing.server.link import Door, Refused, link_channel, shared_key
 from atp_trio.testing.server.machine import Machine, MachineCursor
 from atp_trio.testing.server.options import ServerOptions
@@ -57,6 +58,7 @@ class SpiceServer:
         key_seconds: How long each RSA key took that was made for a link, if keys are made anew.
         pings: The round trips of the network tests, in seconds: three a client, the last with 256000 bytes.
         closed: The channels that have ended, in that order.
+        agent_is_busy: Whether the guest agent takes nothing just now: clients get no tokens back. `set_agent_busy` sets it.
         agent_data: What came for the guest agent, piece by piece.
     """
 
@@ -72,6 +74,7 @@ class SpiceServer:
         self.pings: deque[float] = deque(maxlen=MAX_RECORDS)
         self.closed: deque[ClosedChannel] = deque(maxlen=MAX_RECORDS)
         self.agent_data: deque[bytes] = deque(maxlen=MAX_RECORDS)
+        self.agent_is_busy = False
         self.ticket: bytes | None = None
         self._session: ClientSession | None = None
         self._changed = trio.lowlevel.ParkingLot()
@@ -134,6 +137,14 @@ class SpiceServer:
     def expire_password(self) -> None:
         """From the next link on no ticket is good."""
         self.ticket = b""
+
+    def set_agent_busy(self, busy: bool) -> None:
+        """Let clients run out of tokens for the guest agent, or give them back."""
+        self.agent_is_busy = busy
+        channel = self._session.channels.get((ChannelType.MAIN, 0)) if self._session else None
+        if isinstance(channel, MainChannel):
+            channel.return_tokens()
+            channel.flush()
 
     def pause_scene(self) -> None:
         """Let the scenes stand still: what `surface` gives is then what a client gets to, once it has drawn it all."""
@@ -253,21 +264,18 @@ async def open_spice_server(**options: Any) -> AsyncIterator[SpiceServer]:
     machine = await trio.to_thread.run_sync(Machine, chosen)
     await trio.to_thread.run_sync(shared_key)
     server = SpiceServer(chosen, machine)
-    listening = await _listen(server)
     failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            for listener, handler in listening:
-                nursery.start_soon(partial(trio.serve_listeners, handler, [listener]))
-            yield server
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            failure = error
-        finally:
-            nursery.cancel_scope.cancel()
-            for listener, _ in listening:
-                listener.socket.close()
-            if chosen.unix_path is not None:
-                chosen.unix_path.unlink(missing_ok=True)
+    with contextlib.ExitStack() as sockets:
+        listening = await _listen(server, sockets)
+        async with trio.open_nursery() as nursery:
+            try:
+                for listener, handler in listening:
+                    nursery.start_soon(partial(trio.serve_listeners, handler, [listener]))
+                yield server
+            except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
+                failure = error
+            finally:
+                nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
 
@@ -275,20 +283,24 @@ async def open_spice_server(**options: Any) -> AsyncIterator[SpiceServer]:
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
 
-async def _listen(server: SpiceServer) -> list[tuple[trio.SocketListener, Handler]]:
-    """Listen where the options say, and note where that is."""
+async def _listen(server: SpiceServer, sockets: contextlib.ExitStack) -> list[tuple[trio.SocketListener, Handler]]:
+    """Listen where the options say, and note where that is; `sockets` closes what was opened."""
     options = server.options
     if options.unix_path is not None:
         server.uri = str(SpiceUri(unix_path=os.fspath(options.unix_path.absolute())))
         listener = await _listen_unix(options.unix_path)
+        sockets.callback(options.unix_path.unlink, missing_ok=True)
+        sockets.callback(listener.socket.close)
         return [(listener, partial(server._serve_socket, door=Door(network_test=False)))]  # noqa: SLF001 - its own module
     listening: list[tuple[trio.SocketListener, Handler]] = []
     if options.port is not None:
         server.port, listener = await _listen_tcp(options.host, options.port)
+        sockets.callback(listener.socket.close)
         listening.append((listener, partial(server._serve_socket, door=Door())))  # noqa: SLF001
     if options.has_tls:
         context = options.make_tls_context()
         server.tls_port, listener = await _listen_tcp(options.host, options.tls_port)
+        sockets.callback(listener.socket.close)
         listening.append((listener, partial(server._serve_tls, context=context)))  # noqa: SLF001
     server.uri = str(SpiceUri(host=options.host, port=server.port, tls_port=server.tls_port))
     return listening

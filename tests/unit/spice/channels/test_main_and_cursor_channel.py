@@ -74,6 +74,17 @@ async def test_agent_messages_go_out_as_tokens_come(connected):
         assert max(map(len, pair.server.agent_data)) == 2048
 
 
+async def test_agent_messages_wait_for_a_busy_agent(connected):
+    async with connected(agent=True) as pair:
+        pair.server.set_agent_busy(True)
+        await pair.vm.main.send_agent_message(4, bytes(2048 * 14))
+        await pair.server.wait_until(lambda: len(pair.server.agent_data) == 10)
+        assert pair.vm.main.agent.tokens == 0
+        assert pair.vm.main.agent.queued == 5
+        pair.server.set_agent_busy(False)
+        await pair.server.wait_until(lambda: len(pair.server.agent_data) == 15)
+
+
 async def test_agent_messages_are_put_together(connected):
     async with connected(agent=True) as pair:
         await pair.server.wait_until(lambda: ChannelType.MAIN in dict(pair.server.open_channels))
