@@ -19,6 +19,7 @@ import trio
 
 from atp_trio.spice.channels.base import SpiceChannel, log
 from atp_trio.spice.channels.session import GLZ_WINDOW_PIXELS, PIXMAP_CACHE_PIXELS, Session
+from atp_trio.spice.codec import lz4
 from atp_trio.spice.imaging.cache import ImagePending
 from atp_trio.spice.imaging.screen import Damage, Screen
 from atp_trio.spice.imaging.screenshot import Screenshot
@@ -122,6 +123,8 @@ class DisplayChannel(SpiceChannel):
     # MULTI_CODEC without any codec says that we take no video streams, and a server then sends plain images.
     caps: ClassVar[frozenset[int]] = frozenset(
         {DisplayCap.MONITORS_CONFIG, DisplayCap.A8_SURFACE, DisplayCap.PREF_COMPRESSION, DisplayCap.MULTI_CODEC}
+        # A server uses it only for who asks, with PreferredCompression.
+        | ({DisplayCap.LZ4_COMPRESSION} if lz4.available() else set())
     )
 
     # DISPLAY_INIT goes out as soon as the channel is open; a server may die when it closes before its first message was read.
