@@ -236,12 +236,14 @@ class DisplayChannel(SpiceChannel):
     # --- what the server says
 
     def _opened(self) -> None:
-        # All display channels name the same cache and dictionary, so that they share them.
+        # Display channels that are open at the same time name the same cache and dictionary, so that they share them.
+        if not any(isinstance(one, DisplayChannel) and one.is_open for one in self.session.channels.values() if one is not self):
+            self.session.begin_caches()
         self._put(
             display.Init(
-                pixmap_cache_id=1,
+                pixmap_cache_id=self.session.cache_id,
                 pixmap_cache_size=PIXMAP_CACHE_PIXELS,
-                glz_dictionary_id=1,
+                glz_dictionary_id=self.session.cache_id,
                 glz_dictionary_window_size=GLZ_WINDOW_PIXELS,
             )
         )

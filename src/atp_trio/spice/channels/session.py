@@ -32,6 +32,7 @@ class Session:
         requested_mouse_mode: The mode that was asked for and not answered yet.
         images: The image cache that all display channels share.
         glz: The dictionary of GLZ images that they share.
+        cache_id: The number that the server knows both by.
     """
 
     connection_id: int = 0
@@ -41,11 +42,21 @@ class Session:
     requested_mouse_mode: MouseMode | None = None
     images: ImageCache = attrs.field(factory=lambda: ImageCache(PIXMAP_CACHE_PIXELS))
     glz: GlzWindow = attrs.field(factory=lambda: GlzWindow(GLZ_WINDOW_PIXELS))
+    cache_id: int = 0
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, repr=False)
 
     def changed(self) -> None:
         """Something that another channel may wait for has happened."""
         self._changed.unpark_all()
+
+    def begin_caches(self) -> None:
+        """Begin with an empty cache and dictionary, as a server does when the last display that shared them has closed.
+
+        The new number spares us knowing when it notices that. Numbers are bytes.
+        """
+        self.images.clear()
+        self.glz.clear()
+        self.cache_id = self.cache_id % 255 + 1
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait until this is true; looked at whenever a channel has handled what it received, opened or ended."""
