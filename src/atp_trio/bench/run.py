@@ -1,0 +1,150 @@
+"""A run of benchmarks: the settings, the server that is measured, and what scenarios tell as they go."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import trio
+
+import atp_trio
+from atp_trio.bench.figure import Amount, Distribution, Figure, Shortfall
+
+MILLI: Final = 1e3
+MICRO: Final = 1e6
+
+
+class CannotMeasure(atp_trio.AtpError):
+    """A scenario cannot run here, or did not get on; the sentence says why."""
+
+
+@attrs.frozen(kw_only=True)
+class BenchSettings:
+    """What to measure, and where.
+
+    Attributes:
+        scenarios: Their names, in the order of running.
+        seconds: How long each measurement lasts; a scenario makes one to five of them.
+        uri: The machine to measure; None starts embedded servers.
+        password: Its password, as for `open_spice`.
+        tls: How to verify it, as for `open_spice`.
+        region: The part of the machine's screen in which a typed character shows up. None leaves out what needs it; the
+            embedded server has its own.
+        patience: Seconds a measurement may take beyond `seconds` before it is given up.
+    """
+
+    scenarios: tuple[str, ...] = ("link", "input", "display")
+    seconds: float = 2.0
+    uri: atp_trio.SpiceUri | None = None
+    password: Path | str | None = attrs.field(default=None, repr=False)
+    tls: atp_trio.SpiceTlsConfig | None = None
+    region: atp_trio.Rect | None = None
+    patience: float = 30.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Without secrets."""
+        region = self.region
+        return {
+            "scenarios": list(self.scenarios),
+            "seconds": self.seconds,
+            "uri": None if self.uri is None else str(self.uri),
+            "region": None if region is None else [region.left, region.top, region.width, region.height],
+        }
+
+
+Progress = Callable[[str, float], None]
+"""Is told what is being measured, and which part of the run is done (0 to 1)."""
+
+
+@attrs.define(eq=False)
+class BenchRun:
+    """What a scenario is given: where to connect to, and where its figures go.
+
+    Attributes:
+        settings: What was asked for.
+        figures: What was found out so far.
+        skipped: What does not apply here.
+    """
+
+    settings: BenchSettings
+    _progress: Progress = attrs.field(repr=False)
+    figures: list[Figure] = attrs.field(factory=list)
+    skipped: list[Shortfall] = attrs.field(factory=list)
+    _scenario: tuple[int, str] = (0, "")
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether scenarios bring their own server."""
+        return self.settings.uri is None
+
+    def begin(self, number: int, scenario: str) -> None:
+        """The scenario of that number, from 0, begins."""
+        self._scenario = (number, scenario)
+
+    def distribution(self, name: str, unit: str, values: Sequence[float]) -> None:
+        """Record what was measured many times.
+
+        Raises:
+            CannotMeasure: There are no values.
+        """
+        if not values:
+            raise CannotMeasure(f"{name} was not measured once in {self.settings.seconds:g} s")
+        self.figures.append(Distribution.of(f"{self._scenario[1]}.{name}", unit, values))
+
+    def amount(self, name: str, unit: str, value: float) -> None:
+        """Record one number."""
+        self.figures.append(Amount(f"{self._scenario[1]}.{name}", unit, value))
+
+    def skip(self, name: str, reason: str) -> None:
+        """Record what does not apply here."""
+        self.skipped.append(Shortfall(f"{self._scenario[1]}.{name}", reason))
+
+    @contextmanager
+    def measuring(self, what: str, done: float) -> Iterator[None]:
+        """One measurement of the running scenario, of which `done` (0 to 1) lies behind.
+
+        Raises:
+            CannotMeasure: It did not come to an end.
+        """
+        number, scenario = self._scenario
+        self._progress(f"{scenario}: {what}", (number + done) / len(self.settings.scenarios))
+        limit = self.settings.seconds + self.settings.patience
+        with trio.move_on_after(limit) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise CannotMeasure(f"{what}: the machine did not answer within {limit:g} s")
+
+    @asynccontextmanager
+    async def server(self, **options: Any) -> AsyncIterator[atp_trio.SpiceUri]:
+        """The URI to measure: the machine's, or that of an embedded server with these options, in a process of its own."""
+        if self.settings.uri is not None:
+            yield self.settings.uri
+            return
+        from atp_trio.testing.server import run_server_in_process
+
+        process = run_server_in_process(**options)
+        started = await trio.to_thread.run_sync(process.__enter__)
+        try:
+            yield atp_trio.SpiceUri.parse(started.uri)
+        finally:
+            with trio.CancelScope(shield=True):  # it ends within a few seconds, by force if need be
+                await trio.to_thread.run_sync(process.__exit__, None, None, None)
+
+    @asynccontextmanager
+    async def connect(self, uri: atp_trio.SpiceUri, *channels: atp_trio.ChannelType) -> AsyncIterator[atp_trio.SpiceVmConnection]:
+        """`open_spice` with the settings' way in.
+
+        Raises:
+            CannotMeasure: It took too long.
+            AtpError: As `open_spice`.
+        """
+        settings = self.settings
+        with trio.move_on_after(settings.patience) as scope:
+            async with atp_trio.open_spice(uri, password=settings.password, tls=settings.tls, channels=channels) as vm:
+                scope.deadline = float("inf")
+                yield vm
+        if scope.cancelled_caught:
+            raise CannotMeasure(f"no connection to {uri} within {settings.patience:g} s")
