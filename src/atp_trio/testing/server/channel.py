@@ -69,6 +69,7 @@ class ServerChannel:
     Attributes:
         received: The messages that came, by name.
         was_read: Whether the client has certainly read from it.
+        is_ending: Whether the client has left, or done something wrong.
     """
 
     caps: ClassVar[frozenset[int]] = frozenset()
@@ -82,6 +83,7 @@ class ServerChannel:
         self.outbox = Outbox(linked.stream)
         self.received: Counter[str] = Counter()
         self.was_read = False
+        self.is_ending = False
         self.scope = trio.CancelScope()
         self._changed = trio.lowlevel.ParkingLot()
         self._error: str | None = None
@@ -157,7 +159,12 @@ class ServerChannel:
         except RemoteProtocolError as error:
             self._error = str(error)
             log.info("%s:%d: the client broke the protocol: %s", self.key[0].name.lower(), self.key[1], error)
+        self.is_ending = True
+        await self._wait_end()
         self.scope.cancel()
+
+    async def _wait_end(self) -> None:
+        """The client has left: wait for what is to end before."""
 
     async def _take_all(self) -> None:
         core = self.core

@@ -67,6 +67,14 @@ class MainChannel(ServerChannel):
         if options.network_test and self.linked.network_test:
             self._test_network()
 
+    async def _wait_end(self) -> None:
+        # Channels that the client closed before main end before it, although Trio may wake main first: one round of the
+        # scheduler finds them, and in the next they have taken notice.
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        while any(channel.is_ending for channel in self.session.channels.values() if channel is not self):
+            await trio.lowlevel.checkpoint()
+
     def _end(self) -> None:
         self.session.end()
 
