@@ -1,4 +1,4 @@
-"""The C codec as Python sees it; `atp_trio.spice.codec` is its face."""
+# The C codec as Python sees it; `atp_trio.spice.codec` is its face.
 
 from typing import Any
 

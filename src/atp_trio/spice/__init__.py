@@ -1,0 +1,1 @@
+"""SPICE mode: the wire, what is said on it, and a machine's channels over it."""
