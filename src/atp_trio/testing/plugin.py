@@ -6,7 +6,8 @@ with asyncio or without either, and a mock clock of the test does not touch it. 
 ```python
 @pytest.mark.spice_server(size=(640, 480), password="secret")
 def test_login(spice_server):
-    my_program.connect(spice_server.uri, password="secret")
+    my_program.log_in(spice_server.uri, password="secret")
+    spice_server.wait_until(lambda: len(spice_server.server.events) == 10)
     assert spice_server.server.keys_down == ()
 ```
 

@@ -66,7 +66,10 @@ def test_in_a_thread():
     with run_server_in_thread(**QUICK) as handle:
         pixels = press(handle.uri)
         assert handle.call(handle.server.surface).tolist() == pixels.tolist()
+        handle.wait_until(lambda: bool(handle.server.closed) and not handle.server.connections)
         assert len(handle.server.events) == 2
+        with pytest.raises(ZeroDivisionError):
+            handle.wait_until(lambda: bool(1 / len(handle.server.keys_down)))
         handle.call(handle.server.set_password, "secret")
         press(handle.uri, password="secret")
         with pytest.raises(ConfigError, match="at most 60 bytes"):

@@ -59,6 +59,26 @@ class ServerThread:
         self._token.run_sync_soon(run)
         return future.result()
 
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Block until this is true of the server: see `SpiceServer.wait_until`. Not from a Trio task: the rest of it would stop.
+
+        What a client sends is handled a moment after it was sent, so a test waits before it looks.
+        """
+        future: Future[None] = Future()
+
+        async def wait() -> None:
+            try:
+                await self.server.wait_until(holds)
+            except BaseException as error:
+                future.set_exception(AtpError("the test server has ended") if isinstance(error, trio.Cancelled) else error)
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                future.set_result(None)
+
+        self._token.run_sync_soon(trio.lowlevel.spawn_system_task, wait)
+        future.result()
+
 
 @contextlib.contextmanager
 def run_server_in_thread(**options: Any) -> Iterator[ServerThread]:
