@@ -15,7 +15,7 @@ from atp_trio.errors import AtpError
 from atp_trio.testing.guest.recipe import KERNEL_PACKAGE
 
 
-class GuestUnavailable(AtpError): - a fact, as the rest of the tree
+class GuestUnavailable(AtpError):
     """The guest cannot be built on this machine; the sentence says what to do."""
 
 
