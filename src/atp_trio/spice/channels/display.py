@@ -1,6 +1,6 @@
 """The display channel: what a screen shows, and waiting for it.
 
-Source: SPICE protocol reference, sections 9 to 11.
+Source: SPICE protocol reference, sections 9 to 12.
 """
 
 from __future__ import annotations
@@ -8,26 +8,31 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 import trio
 
-from atp_trio.spice.channels.base import SpiceChannel, log
+from atp_trio.errors import ConfigError, LocalProtocolError
+from atp_trio.spice.channels.base import Connect, Link, SpiceChannel, log
+from atp_trio.spice.channels.main import MainChannel
 from atp_trio.spice.channels.session import GLZ_WINDOW_PIXELS, PIXMAP_CACHE_PIXELS, Session
 from atp_trio.spice.codec import lz4
+from atp_trio.spice.codec.video import VideoCodec, available_codecs, is_imported
 from atp_trio.spice.imaging.cache import ImagePending
 from atp_trio.spice.imaging.screen import Damage, Screen
 from atp_trio.spice.imaging.screenshot import Screenshot
+from atp_trio.spice.imaging.stream import FRAMES, DisplayStream, DisplayStreams, StreamStatistics
 from atp_trio.spice.messages import display
-from atp_trio.spice.messages.display import DisplayCap
+from atp_trio.spice.messages.display import DisplayCap, VideoCodecType
 from atp_trio.spice.messages.geometry import Rect
-from atp_trio.spice.messages.image import Image, ImageType
+from atp_trio.spice.messages.image import Image, ImageCompression, ImageType
 from atp_trio.spice.messages.link import ChannelType
+from atp_trio.spice.protocol.stream_report import StreamReports
 from atp_trio.spice.wire import Message
 
 # A hop to a worker thread and back costs about 60 us, in which a compressed image of this many pixels is decoded.
@@ -37,6 +42,26 @@ INLINE_COPY_PIXELS: Final = 2 * 1024 * 1024
 COPIED: Final = (ImageType.BITMAP, ImageType.FROM_CACHE, ImageType.FROM_CACHE_LOSSLESS, ImageType.SURFACE)
 # How many of the newest latencies are kept.
 LATENCIES: Final = 65536
+
+# What we can do, whatever is installed. MULTI_CODEC says that the codecs are the ones named, and no other.
+CAPS: Final = frozenset(
+    {
+        DisplayCap.SIZED_STREAM,
+        DisplayCap.MONITORS_CONFIG,
+        DisplayCap.A8_SURFACE,
+        DisplayCap.STREAM_REPORT,
+        DisplayCap.PREF_COMPRESSION,
+        DisplayCap.MULTI_CODEC,
+        DisplayCap.PREF_VIDEO_CODEC_TYPE,
+    }
+)
+CODEC_CAPS: Final = {
+    VideoCodec.MJPEG: DisplayCap.CODEC_MJPEG,
+    VideoCodec.VP8: DisplayCap.CODEC_VP8,
+    VideoCodec.H264: DisplayCap.CODEC_H264,
+    VideoCodec.VP9: DisplayCap.CODEC_VP9,
+    VideoCodec.H265: DisplayCap.CODEC_H265,
+}
 
 
 @attrs.frozen
@@ -49,7 +74,8 @@ class DisplayStatistics:
         drawing_seconds: Time spent decoding and drawing.
         drawn: Drawing operations by name.
         not_drawn: Operations and image types that this version cannot draw, by name: what they would show is missing.
-        failed: Operations that could not be drawn because what the server sent was wrong, by reason.
+        failed: Operations that could not be drawn because what the server sent was wrong, by name.
+        streams: The video streams that live, and the last 64 that ended.
     """
 
     updates: int
@@ -58,6 +84,7 @@ class DisplayStatistics:
     drawn: Mapping[str, int]
     not_drawn: Mapping[str, int]
     failed: Mapping[str, int]
+    streams: tuple[StreamStatistics, ...]
 
 
 @attrs.frozen
@@ -120,13 +147,6 @@ class DisplayChannel(SpiceChannel):
             channel's task waits for a worker thread, that thread draws.
     """
 
-    # MULTI_CODEC without any codec says that we take no video streams, and a server then sends plain images.
-    caps: ClassVar[frozenset[int]] = frozenset(
-        {DisplayCap.MONITORS_CONFIG, DisplayCap.A8_SURFACE, DisplayCap.PREF_COMPRESSION, DisplayCap.MULTI_CODEC}
-        # A server uses it only for who asks, with PreferredCompression.
-        | ({DisplayCap.LZ4_COMPRESSION} if lz4.available() else set())
-    )
-
     # DISPLAY_INIT goes out as soon as the channel is open; a server may die when it closes before its first message was read.
     needs_first_message = True
 
@@ -139,11 +159,36 @@ class DisplayChannel(SpiceChannel):
         self._updates = 0
         self._pixels = 0
         self._drawing_seconds = 0.0
+        self._streams = DisplayStreams(self.screen, time.perf_counter)
+        self._reports = StreamReports()
         self._handlers |= {
             display.InvalAllPixmaps: self._inval_all_pixmaps,
-            # Servers send it with every new primary surface. We ask for no streams, so there are none to destroy.
-            display.StreamDestroyAll: lambda _: None,
+            display.StreamCreate: self._change_streams,
+            display.StreamClip: self._change_streams,
+            display.StreamDestroy: self._change_streams,
+            display.StreamDestroyAll: self._change_streams,
+            display.StreamActivateReport: self._activate_report,
         }
+
+    @property
+    def caps(self) -> frozenset[int]:  # type: ignore[override] # for other channels it is a constant
+        """What is announced when the channel is linked: no codec but those that are installed."""
+        return (
+            CAPS
+            | {CODEC_CAPS[codec] for codec in available_codecs()}
+            | ({DisplayCap.LZ4_COMPRESSION} if lz4.available() else set())
+        )
+
+    async def run(self, connect: Connect) -> None:
+        """As for every channel; what can be decoded is found out first."""
+
+        async def look_and_connect(channel: SpiceChannel) -> Link:
+            if not is_imported():
+                # Not in the loop: a server takes a client that is slow to answer now for one behind a slow line.
+                await trio.to_thread.run_sync(available_codecs)
+            return await connect(channel)
+
+        await super().run(look_and_connect)
 
     # --- for callers
 
@@ -167,6 +212,11 @@ class DisplayChannel(SpiceChannel):
         return tuple(heads)
 
     @property
+    def streams(self) -> tuple[DisplayStream, ...]:
+        """The video streams that live; to be looked at only."""
+        return tuple(self._streams.live.values())
+
+    @property
     def latencies(self) -> tuple[float, ...]:
         """Seconds from receiving to the surface, of the last 65536 updates."""
         return tuple(self._latencies)
@@ -180,7 +230,50 @@ class DisplayChannel(SpiceChannel):
             drawn=dict(self.screen.drawn),
             not_drawn=dict(self.screen.not_drawn),
             failed=dict(self.screen.failed),
+            streams=self._streams.statistics(),
         )
+
+    async def set_preferred_compression(self, compression: ImageCompression) -> None:
+        """Ask the server to compress images so, from now on.
+
+        Raises:
+            ConfigError: It is no compression, or one that cannot be read here: LZ4 needs the extra `lz4`.
+            LocalProtocolError: The server does not let clients choose (it lacks PREF_COMPRESSION).
+            ConnectionLost: The channel has ended.
+
+        Cancellation: the wish is queued whole, or not at all.
+        """
+        compression = ImageCompression(compression)
+        if not compression.is_known or compression == ImageCompression.INVALID:
+            raise ConfigError(f"there is no image compression {compression}")
+        if compression == ImageCompression.LZ4 and not lz4.available():
+            raise ConfigError("images in LZ4 cannot be read: the extra `lz4` is not installed")
+        self._require(DisplayCap.PREF_COMPRESSION)
+        await self.send(display.PreferredCompression(image_compression=compression))
+
+    async def set_preferred_video_codecs(self, codecs: Sequence[VideoCodecType]) -> None:
+        """Ask the server to use these codecs for video streams, the most wanted first; the streams that there are end.
+
+        Raises:
+            ConfigError: There are none, or one that cannot be decoded here: all but MJPEG need the extra `video`.
+            LocalProtocolError: The server does not let clients choose (it lacks PREF_VIDEO_CODEC_TYPE).
+            ConnectionLost: The channel has ended.
+
+        Cancellation: the wish is queued whole, or not at all.
+        """
+        wanted = tuple(map(VideoCodecType, codecs))
+        if not wanted:
+            raise ConfigError("no video codecs: a server would not heed that")
+        missing = [codec.name for codec in wanted if int(codec) not in available_codecs()]
+        if missing:
+            raise ConfigError(f"video in {', '.join(missing)} cannot be decoded: the extra `video` is not installed, or lacks it")
+        self._require(DisplayCap.PREF_VIDEO_CODEC_TYPE)
+        await self.send(display.PreferredVideoCodecType(codecs=tuple(dict.fromkeys(wanted))))
+
+    def _require(self, cap: DisplayCap) -> None:
+        self._open_parts()
+        if cap not in self.server_caps:
+            raise LocalProtocolError(f"{self.name}: the server has no {cap.name}")
 
     async def wait_ready(self) -> None:
         """Wait until there is a complete picture.
@@ -251,15 +344,24 @@ class DisplayChannel(SpiceChannel):
     def _handle(self, message: Message) -> Awaitable[None] | None:
         if type(message) in self._handlers:
             return super()._handle(message)
-        if self._drawing.locked() or _is_heavy(message):
+        if self._drawing.locked() or self._is_heavy(message):
             return self._draw_in_thread(message)
         started = time.perf_counter()
         try:
-            damage = self.screen.apply(message)
+            damage = self._apply(message)
         except ImagePending:
             return self._draw_in_thread(message)
-        self._drawn(damage, started)
+        self._drawn(message, damage, started)
         return None
+
+    def _apply(self, message: Message, *, give_up: bool = False) -> Damage | None:
+        if isinstance(message, FRAMES):
+            return self._streams.apply(message)
+        return self.screen.apply(message, give_up=give_up)
+
+    def _is_heavy(self, message: Message) -> bool:
+        """Whether drawing this would hold up the other tasks for longer than handing it to a thread."""
+        return self._streams.pixels(message) > INLINE_PIXELS if isinstance(message, FRAMES) else _is_heavy(message)
 
     async def _draw_in_thread(self, message: Message) -> None:
         """Draw without holding up the other tasks, once whatever the message refers to is there."""
@@ -269,11 +371,11 @@ class DisplayChannel(SpiceChannel):
                 started = time.perf_counter()
                 try:
                     # Waited for to the end, as the pixels are ours and the message is a view of the receive buffer.
-                    damage = await trio.to_thread.run_sync(partial(self.screen.apply, message, give_up=give_up))
+                    damage = await trio.to_thread.run_sync(partial(self._apply, message, give_up=give_up))
                 except ImagePending as pending:
                     log.debug("%s: waits: %s", self.name, pending)
                 else:
-                    self._drawn(damage, started)
+                    self._drawn(message, damage, started)
                     return
             give_up = not await self._wait_for_others()
 
@@ -290,7 +392,7 @@ class DisplayChannel(SpiceChannel):
         )
         return True
 
-    def _drawn(self, damage: Damage | None, started: float) -> None:
+    def _drawn(self, message: Message, damage: Damage | None, started: float) -> None:
         now = time.perf_counter()
         self._drawing_seconds += now - started
         if damage is not None:
@@ -299,7 +401,38 @@ class DisplayChannel(SpiceChannel):
             self._latencies.append(now - self._received_at)
             for watch in self._watches:
                 watch.touch(damage)
+        if isinstance(message, FRAMES):
+            self._report(message, now)
         self._changed.unpark_all()
+
+    # --- video streams
+
+    def _change_streams(self, message: Message) -> None:
+        if isinstance(message, display.StreamCreate | display.StreamDestroy):
+            self._reports.forget(message.id)
+        elif isinstance(message, display.StreamDestroyAll):
+            self._reports.clear()
+        self._streams.apply(message)
+        self._changed.unpark_all()
+
+    def _activate_report(self, message: display.StreamActivateReport) -> None:
+        # Servers also ask about streams that they never created, when no codec suited both.
+        stream = self._streams.live.get(message.stream_id)
+        if stream is not None:
+            self._put_report(self._reports.activate(message, is_decodable=stream.is_decodable))
+
+    def _report(self, frame: display.StreamData | display.StreamDataSized, now: float) -> None:
+        stream = self._streams.live.get(frame.id)
+        main = self.session.channels.get((ChannelType.MAIN, 0))
+        if stream is not None and isinstance(main, MainChannel):
+            clock, is_shown = main.multi_media_time, not stream.is_failing
+            self._put_report(self._reports.count(frame.id, frame.mm_time, clock=clock, now=now, is_shown=is_shown))
+
+    def _put_report(self, report: display.StreamReport | None) -> None:
+        if report is not None:
+            self._put(report)
+
+    # --- caches
 
     async def _inval_all_pixmaps(self, message: display.InvalAllPixmaps) -> None:
         await self._wait_for_channels(message)

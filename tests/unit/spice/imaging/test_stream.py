@@ -1,0 +1,312 @@
+"""Video streams on a screen: where frames go, what of them is seen, and what is wrong with them."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+import simplejpeg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atp_trio.spice.codec.glz import GlzWindow
+from atp_trio.spice.codec.limit import SizeLimit
+from atp_trio.spice.codec.video import VideoCodec, open_decoder
+from atp_trio.spice.imaging.cache import ImageCache
+from atp_trio.spice.imaging.screen import Damage, Screen
+from atp_trio.spice.imaging.stream import HANDLERS, MAX_CLIP_RECTS, DisplayStreams, StreamStatistics
+from atp_trio.spice.messages import display
+from atp_trio.spice.messages.display import MAX_STREAMS, StreamFlag, SurfaceFormat, VideoCodecType
+from atp_trio.spice.messages.geometry import Clip, Rect
+from atp_trio.testing import strategies
+
+WIDTH, HEIGHT = 40, 30
+XRGB = SurfaceFormat.FMT_32_xRGB
+NOTHING = Clip.to()
+Y, X = np.mgrid[0:16, 0:24].astype(np.uint32)
+PICTURE = X * 10 << 16 | Y * 15 << 8 | 0x40
+
+
+def jpeg(picture):
+    height, width = picture.shape
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(picture).view(np.uint8).reshape(height, width, 4), 95, "BGRX", "444")
+
+
+JPEG = jpeg(PICTURE)
+SHOWN = open_decoder(VideoCodec.MJPEG, SizeLimit()).decode(JPEG) & 0xFFFFFF
+
+
+class Table(DisplayStreams):
+    """Streams on a screen of one surface, with a clock that goes on a second at every look."""
+
+    def __init__(self, form=XRGB, **more):
+        self.screen = Screen(ImageCache(1000), GlzWindow(1000))
+        self.screen.apply(display.SurfaceCreate(surface_id=0, width=WIDTH, height=HEIGHT, format=form, flags=1))
+        super().__init__(self.screen, itertools.count().__next__, **more)
+
+    def at(self, x, y, width=24, height=16):
+        return self.screen.copy(Rect.at(x, y, width, height))
+
+
+@pytest.fixture
+def table():
+    return Table()
+
+
+def create(id_=3, x=5, y=7, *, dest=None, codec=VideoCodecType.MJPEG, flags=StreamFlag.TOP_DOWN, size=(24, 16), **more):
+    return display.StreamCreate(
+        **{"surface_id": 0, "id": id_, "flags": flags, "codec_type": codec, "dest": dest or Rect.at(x, y, *size)}
+        | {"stream_width": size[0], "stream_height": size[1], "src_width": size[0], "src_height": size[1]}
+        | more
+    )
+
+
+def frame(data=JPEG, id_=3, mm_time=1000):
+    return display.StreamData(id=id_, mm_time=mm_time, data=data)
+
+
+def sized(dest, data=JPEG, id_=3):
+    return display.StreamDataSized(id=id_, mm_time=1000, width=24, height=16, dest=dest, data=data)
+
+
+def failed(table):
+    """What went wrong, by message name."""
+    return dict(table.screen.failed)
+
+
+def test_a_frame_is_shown(table):
+    assert table.apply(create()) is None
+    assert table.apply(frame()) == Damage(0, (Rect.at(5, 7, 24, 16),))
+    assert (table.at(5, 7) == SHOWN).all()
+    assert np.count_nonzero(table.screen.copy()) == 24 * 16
+    assert not failed(table)
+    assert table.screen.drawn == {"SurfaceCreate": 1, "StreamCreate": 1, "StreamData": 1}
+
+
+def test_rows_from_the_bottom(table):
+    table.apply(create(flags=0))
+    table.apply(frame())
+    assert (table.at(5, 7) == SHOWN[::-1]).all()
+
+
+def test_frames_are_scaled_to_their_place_by_the_nearest_pixel(table):
+    table.apply(create(dest=Rect.at(0, 0, 12, 8)))
+    table.apply(frame())
+    assert (table.at(0, 0, 12, 8) == SHOWN[::2, ::2]).all()
+    table.apply(create(dest=Rect.at(-24, -16, 48, 32)))
+    table.apply(frame())
+    assert (table.at(0, 0) == SHOWN.repeat(2, 0).repeat(2, 1)[16:, 24:]).all()
+
+
+def test_the_picture_s_own_size_counts(table):
+    """Not the one that the stream announced."""
+    table.apply(create(size=(20, 12)))
+    assert table.apply(frame()).rects == (Rect.at(5, 7, 20, 12),)
+    assert table.at(5, 7, 1, 1) == SHOWN[0, 0]
+    assert table.at(24, 18, 1, 1) == SHOWN[-1, -1]
+
+
+def test_a_frame_with_a_place_of_its_own(table):
+    table.apply(create())
+    assert table.apply(sized(Rect.at(0, 0, 48, 32))) == Damage(0, (Rect.at(0, 0, WIDTH, HEIGHT),))
+    assert (table.at(0, 0, 40, 30) == SHOWN.repeat(2, 0).repeat(2, 1)[:30, :40]).all()
+    assert table.apply(frame()) == Damage(0, (Rect.at(5, 7, 24, 16),))
+
+
+def test_clips(table):
+    table.apply(create(clip=Clip.to(Rect.at(0, 0, 8, 30))))
+    assert table.apply(frame()).rects == (Rect.at(5, 7, 3, 16),)
+    table.apply(display.StreamClip(id=3, clip=Clip.to(Rect.at(0, 0, 6, 8), Rect.at(20, 20, 1, 1))))
+    assert table.apply(frame()).rects == (Rect.at(5, 7, 1, 1), Rect.at(20, 20, 1, 1))
+    assert table.apply(sized(Rect.at(0, 0, 24, 16))).rects == (Rect.at(0, 0, 6, 8),)
+    table.apply(display.StreamClip(id=3, clip=Clip()))
+    assert table.apply(frame()).rects == (Rect.at(5, 7, 24, 16),)
+
+
+def test_no_rectangles_show_nothing(table):
+    table.apply(create(clip=NOTHING))
+    assert table.apply(frame()) is None
+    assert not table.screen.copy().any()
+    assert table.live[3].is_hidden
+    assert (table.live[3].frames, table.live[3].dropped) == (1, 0)
+    table.apply(display.StreamClip(id=3, clip=Clip()))
+    assert table.apply(frame()) is not None
+
+
+def test_surfaces_of_16_bits():
+    table = Table(SurfaceFormat.FMT_16_565)
+    table.apply(create())
+    table.apply(frame())
+    near = table.at(5, 7).astype(int)
+    for shift in (0, 8, 16):
+        assert abs((near >> shift & 255) - (SHOWN.astype(int) >> shift & 255)).max() <= 7
+
+
+def test_what_is_counted(table):
+    table.apply(create())
+    table.apply(frame())
+    table.apply(frame(b"no JPEG", mm_time=1040))
+    stream = table.live[3]
+    assert stream.mm_time == 1040
+    assert stream.is_failing
+    # The clock goes on by one while a frame is decoded.
+    assert stream.statistics() == StreamStatistics(3, VideoCodecType.MJPEG, 24, 16, 2, 1, 2, is_live=True)
+    table.apply(display.StreamDestroy(id=3))
+    assert table.statistics() == (StreamStatistics(3, VideoCodecType.MJPEG, 24, 16, 2, 1, 2, is_live=False),)
+
+
+def test_a_bad_frame_leaves_the_stream_as_it_was(table):
+    table.apply(create())
+    assert table.apply(frame(JPEG[:300])) is None
+    assert failed(table) == {"StreamData": 1}
+    assert "StreamData: a frame of MJPEG cannot be decoded" in table.screen.reasons[0]
+    assert not table.screen.copy().any()
+    assert table.apply(frame()) is not None
+    assert not table.live[3].is_failing
+
+
+def test_pictures_much_larger_than_announced_are_refused(table):
+    table.apply(create(size=(24, 16)))
+    table.apply(frame(jpeg(np.zeros((160, 176), np.uint32))))
+    assert "over the limit" in table.screen.reasons[0]
+    # With a border of the same area, and rounded up to blocks.
+    table.apply(frame(jpeg(np.zeros((80, 88), np.uint32))))
+    assert failed(table) == {"StreamData": 1}
+
+
+def test_ids_that_there_are_not(table):
+    """Servers name streams that they never created: that is nothing. A frame of one is wrong."""
+    for message in (display.StreamClip(id=9, clip=NOTHING), display.StreamDestroy(id=9), display.StreamDestroyAll()):
+        assert table.apply(message) is None
+    assert not failed(table)
+    assert table.apply(frame(id_=9)) is None
+    assert table.apply(sized(Rect.at(0, 0, 4, 4), id_=2**32 - 1)) is None
+    assert failed(table) == {"StreamData": 1, "StreamDataSized": 1}
+
+
+def test_a_destroyed_stream_shows_nothing_more(table):
+    table.apply(create())
+    table.apply(display.StreamDestroy(id=3))
+    table.apply(frame())
+    assert failed(table) == {"StreamData": 1}
+    table.apply(create(1))
+    table.apply(create(2))
+    table.apply(display.StreamDestroyAll())
+    assert not table.live
+    assert [one.id for one in table.ended] == [3, 1, 2]
+
+
+def test_an_id_in_use_is_another_stream_from_then_on(table):
+    table.apply(create())
+    table.apply(frame())
+    table.apply(create(x=0, y=0))
+    assert table.live[3].frames == 0
+    assert table.apply(frame()) == Damage(0, (Rect.at(0, 0, 24, 16),))
+    assert len(table.ended) == 1
+
+
+def test_there_are_64_ids(table):
+    for id_ in range(MAX_STREAMS + 2):
+        table.apply(create(id_))
+    table.apply(create(2**32 - 1))
+    assert len(table.live) == MAX_STREAMS
+    assert failed(table) == {"StreamCreate": 3}
+    for _ in range(3):
+        table.apply(display.StreamDestroyAll())
+        table.apply(create())
+    assert len(table.ended) == MAX_STREAMS
+
+
+@pytest.mark.parametrize("size", [(0, 16), (24, 0), (2**32 - 1, 2**32 - 1), (16385, 1), (16384, 16384)])
+def test_sizes_that_cannot_be(table, size):
+    table.apply(create(size=size, dest=Rect.at(0, 0, 4, 4)))
+    assert not table.live
+    assert failed(table) == {"StreamCreate": 1}
+
+
+def test_all_streams_together_have_a_limit():
+    table = Table(max_pixels=3 * 24 * 16)
+    for id_ in range(4):
+        table.apply(create(id_))
+    assert list(table.live) == [0, 1, 2]
+    assert "more than 1152 pixels" in table.screen.reasons[0]
+    # One that takes another's place.
+    table.apply(create(1))
+    assert list(table.live) == [0, 2, 1]
+
+
+def test_clips_of_too_many_rectangles_are_refused(table):
+    table.apply(create())
+    most = [Rect.at(0, 0, 1, 1)] * MAX_CLIP_RECTS
+    table.apply(display.StreamClip(id=3, clip=Clip.to(*most)))
+    assert len(table.live[3].clip.rects) == MAX_CLIP_RECTS
+    table.apply(display.StreamClip(id=3, clip=Clip.to(*most, most[0])))
+    table.apply(create(4, clip=Clip.to(*most, most[0])))
+    assert failed(table) == {"StreamClip": 1, "StreamCreate": 1}
+    assert len(table.live[3].clip.rects) == MAX_CLIP_RECTS
+    assert 4 not in table.live
+
+
+def test_codecs_that_there_are_not(table, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    table.apply(create(1, codec=VideoCodecType(77)))
+    table.apply(create(2, codec=VideoCodecType.H264))
+    table.apply(frame(id_=2))
+    table.apply(frame(id_=2))
+    assert table.screen.not_drawn == {"video codec UNKNOWN_77": 1, "video codec H264": 3}
+    assert not failed(table)
+    assert not table.live[1].is_decodable
+    assert (table.live[2].frames, table.live[2].dropped) == (2, 2)
+    table.apply(create(3))
+    assert table.live[3].is_decodable
+
+
+def test_a_surface_that_is_gone(table):
+    table.apply(create())
+    table.screen.apply(display.SurfaceDestroy(surface_id=0))
+    assert table.apply(frame()) is None
+    assert failed(table) == {"StreamData": 1}
+    assert table.live[3].dropped == 1
+
+
+def test_what_a_frame_costs(table):
+    assert table.pixels(frame()) == 0
+    table.apply(create(dest=Rect.at(0, 0, 4, 4)))
+    assert table.pixels(frame()) == 24 * 16
+    assert table.pixels(sized(Rect.at(0, 0, 100, 100))) == 10000
+
+
+near = st.builds(Rect.at, st.integers(-9, 40), st.integers(-9, 30), st.integers(-1, 50), st.integers(-1, 40))
+rects = near | strategies.record(Rect)
+clips = st.just(Clip()) | st.lists(rects, max_size=4).map(lambda found: Clip.to(*found))
+ids = st.sampled_from([0, 0, 0, 1, 63, 64, 2**32 - 1])
+data = st.just(JPEG) | st.binary(max_size=40) | st.integers(1, len(JPEG)).map(lambda cut: JPEG[:cut])
+codecs = st.sampled_from([1, 1, *VideoCodecType, 0, 77]).map(VideoCodecType)
+creations = st.builds(
+    create, ids, dest=rects, codec=codecs, flags=st.integers(0, 1), clip=clips, surface_id=st.sampled_from([0, 0, 7])
+)
+likely = (
+    creations
+    | st.builds(frame, data, ids, st.integers(0, 2**32 - 1))
+    | st.builds(sized, rects, data, ids)
+    | st.builds(display.StreamClip, id=ids, clip=clips)
+    | st.builds(display.StreamDestroy, id=ids)
+)
+anything = st.sampled_from([*HANDLERS]).flatmap(strategies.message)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(likely | anything, max_size=12), st.sampled_from([XRGB, SurfaceFormat.FMT_16_555, SurfaceFormat.FMT_8_A]))
+def test_any_messages_in_any_order_are_done_or_counted(messages, form):
+    table = Table(form)
+    counters = (table.screen.drawn, table.screen.failed, table.screen.not_drawn)
+    for message in messages:
+        counted = sum(counter.total() for counter in counters)
+        damage = table.apply(message)
+        assert sum(counter.total() for counter in counters) == counted + 1
+        assert damage is None or all(
+            0 <= one.left < one.right <= WIDTH and 0 <= one.top < one.bottom <= HEIGHT for one in damage.rects
+        )
+        assert len(table.live) <= MAX_STREAMS
