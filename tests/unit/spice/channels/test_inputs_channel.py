@@ -71,6 +71,23 @@ async def test_typing_takes_the_time_it_is_given(pair, monkeypatch):
     assert [round(when - slept[0], 6) for when in slept] == [0, 0.25, 0.5]
 
 
+async def test_typing_that_is_late_makes_up_for_it_without_a_burst(pair, monkeypatch):
+    now, woken = 100.0, []
+
+    async def sleep_until(when):
+        nonlocal now
+        now = max(now, when) + (1.0 if len(woken) == 1 else 0.0)  # the second time, a second late
+        woken.append(now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trio, "sleep_until", sleep_until)
+        patch.setattr(trio, "current_time", lambda: now)
+        await pair.vm.inputs.press("z")
+        await pair.vm.inputs.type_text("abcde", interval=0.25)
+    # After the press, too, an interval passes.
+    assert woken == [100.25, 101.5, 101.625, 101.75, 101.875]
+
+
 async def test_a_text_that_cannot_be_typed_types_nothing(pair):
     with pytest.raises(ConfigError):
         await pair.vm.inputs.type_text("ab\N{SNOWMAN}")
