@@ -7,16 +7,50 @@ What is missing on the machine skips a test at a desk, and fails it in CI.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+import trio
 
+from atp_trio.spice.connection import SpiceVmConnection
 from atp_trio.testing.certificate import TlsFiles, make_tls_dir
-from atp_trio.testing.guest import Guest, GuestUnavailable, build_guest
+from atp_trio.testing.guest import STANDARD_PARTS, Guest, GuestUnavailable, Part, build_guest
 from atp_trio.testing.qemu import Qemu, SpiceOptions, missing
 
 HERE = Path(__file__).parent
+WITHIN = 20.0  # seconds; an emulated machine on a busy host
+
+# `draw`: one below the other, a flat colour, a machine's code, noise, smooth colours; and text over all of it. In blocks of
+# several rows of the frame buffer, as the kernel loses a write of exactly one. `listen`: keeps the input events of a device.
+TOOLS = Part(
+    name="tools",
+    texts={
+        "usr/bin/draw": r"""#!/bin/sh
+fb() { dd of=/dev/fb0 bs=16k iflag=fullblock seek=$1 count=40 2>/dev/null; }
+flat() { tr '\0' '\125' </dev/zero | fb 25; }
+code() { fb 65 </usr/bin/busybox; }
+noise() { fb 105 </dev/urandom; }
+smooth() { awk 'BEGIN{for(;x<1024;x++)s=s sprintf("%c%c%c%c",x/5+1,255-x/9,x/4%99+1,9);while(y++<160)printf"%s",s}' | fb 145; }
+text() { dmesg | head -40 >/dev/tty1; }
+nothing() { clear >/dev/tty1; }
+for name; do $name; done
+""",
+        "usr/bin/listen": """#!/bin/sh
+for device in /sys/class/input/event*; do
+    [ "$(cat $device/device/name)" = "$*" ] || continue
+    exec 3</dev/input/${device##*/}
+    echo listening >/dev/ttyS0
+    exec cat <&3 >/tmp/events
+done
+""",
+    },
+)
+
+SettleScreen = Callable[[SpiceVmConnection, Qemu], Awaitable[npt.NDArray[np.uint32]]]
+RunInGuest = Callable[[SpiceVmConnection, Qemu, str], Awaitable[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,9 +83,9 @@ def qemu(lack: Callable[[str], None]) -> type[Qemu]:
 
 @pytest.fixture(scope="session")
 def guest(lack: Callable[[str], None]) -> Guest:
-    """The Linux guest, built."""
+    """The Linux guest, built, with the commands of `TOOLS`."""
     try:
-        return build_guest()
+        return build_guest((*STANDARD_PARTS, TOOLS))
     except GuestUnavailable as error:
         lack(str(error))
         raise
@@ -85,3 +119,56 @@ def vga_machine(qemu: type[Qemu], guest: Guest) -> Iterator[Qemu]:
     with qemu(guest=guest, display="VGA") as machine:
         machine.wait_ready()
         yield machine
+
+
+@pytest.fixture(scope="session")
+def settle_screen() -> SettleScreen:
+    """Waits until our screen and QEMU's own are the same twice in a row; gives the pixels.
+
+    The machine goes on drawing meanwhile, so one difference says nothing: what never becomes equal fails.
+    """
+
+    async def settle(vm: SpiceVmConnection, machine: Qemu) -> npt.NDArray[np.uint32]:
+        equal, differs = 0, "no screenshot in time"
+        with trio.move_on_after(WITHIN):
+            while True:
+                theirs = await trio.to_thread.run_sync(machine.screendump)
+                ours = (await vm.display.screenshot()).pixels
+                differs = _difference(ours, theirs)
+                equal = 0 if differs else equal + 1
+                if equal == 2:
+                    return ours
+                if differs:
+                    with trio.move_on_after(0.2):
+                        await vm.display.wait_damage()
+        statistics = vm.display.display_statistics()
+        pytest.fail(f"{differs}; not drawn: {statistics.not_drawn}; failed: {statistics.failed} {[*vm.display.screen.reasons]}")
+
+    return settle
+
+
+def _difference(ours: npt.NDArray[np.uint32], theirs: npt.NDArray[np.uint32]) -> str:
+    if ours.shape != theirs.shape:
+        return f"our screen is {ours.shape}, the machine's {theirs.shape}"
+    rows, columns = np.nonzero(ours != theirs)
+    if not len(rows):
+        return ""
+    where = f"x {columns.min()}..{columns.max()}, y {rows.min()}..{rows.max()}"
+    return f"{len(rows)} of {ours.size} pixels differ, in {where}"
+
+
+@pytest.fixture(scope="session")
+def run_in_guest() -> RunInGuest:
+    """Types a command into the guest's shell, through SPICE, and gives what it writes (by way of the serial port)."""
+
+    async def run(vm: SpiceVmConnection, machine: Qemu, command: str) -> str:
+        before = len(machine.serial_output())
+        await vm.inputs.press("ctrl+c")  # what another test may have left there
+        await vm.inputs.type_text(f"{{ {command}; }} >/dev/ttyS0; echo end >/dev/ttyS0\n")
+        with trio.move_on_after(WITHIN):
+            while not (output := machine.serial_output()[before:]).endswith("end\n"):  # noqa: ASYNC110 - a file
+                await trio.sleep(0.02)
+            return output.removesuffix("end\n")
+        pytest.fail(f"the guest's shell did not answer to {command!r}; on the serial port: {machine.serial_output()[before:]!r}")
+
+    return run

@@ -1,0 +1,88 @@
+"""Single channels closed and opened again while the others stay: the machine goes on, and the picture is right again."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from atp_trio.errors import ChannelNotAvailable, LocalProtocolError
+from atp_trio.spice.connection import open_spice
+from atp_trio.spice.messages.link import ChannelType
+
+WITHIN = 60
+
+
+async def reopen(vm, channel_type):
+    old = vm.get_channel(channel_type)
+    await vm.close_channel(channel_type)
+    assert not old.is_open
+    assert old.closed_by is None
+    with pytest.raises(ChannelNotAvailable):
+        vm.get_channel(channel_type)
+    new = await vm.open_channel(channel_type)
+    assert new is not old
+    assert vm.get_channel(channel_type) is new
+    return new
+
+
+async def test_display_with_what_it_had_cached(qxl_machine, settle_screen, run_in_guest):
+    # The guest draws before and after, so that the dictionaries and caches of both ends are full, and must begin anew.
+    with trio.fail_after(WITHIN):
+        async with open_spice(qxl_machine.uri) as vm:
+            for names in ("flat noise", "code smooth", "text"):
+                await run_in_guest(vm, qxl_machine, f"draw {names}")
+                await settle_screen(vm, qxl_machine)
+                await reopen(vm, ChannelType.DISPLAY)
+                await settle_screen(vm, qxl_machine)
+            await run_in_guest(vm, qxl_machine, "draw code nothing")
+            await settle_screen(vm, qxl_machine)
+            assert vm.display.display_statistics().failed == {}
+            assert vm.main.is_open
+
+
+async def test_display_while_the_guest_draws(qxl_machine, settle_screen, run_in_guest):
+    with trio.fail_after(WITHIN):
+        async with open_spice(qxl_machine.uri) as vm:
+            await run_in_guest(vm, qxl_machine, "(while draw code text noise nothing; do :; done) & echo $! >/tmp/busy")
+            for _ in range(5):
+                await vm.display.wait_damage()
+                display = await reopen(vm, ChannelType.DISPLAY)
+                await display.wait_ready()
+            await run_in_guest(vm, qxl_machine, "kill $(cat /tmp/busy)")
+            await settle_screen(vm, qxl_machine)
+            assert vm.display.display_statistics().failed == {}
+
+
+async def test_inputs(qxl_machine, run_in_guest):
+    with trio.fail_after(WITHIN):
+        async with open_spice(qxl_machine.uri) as vm:
+            await vm.inputs.key_down("shift")
+            await reopen(vm, ChannelType.INPUTS)
+            assert vm.inputs.held_keys == ()
+            # With Shift still down in the guest, this would be other characters.
+            assert await run_in_guest(vm, qxl_machine, "echo abc-123") == "abc-123\n"
+
+
+async def test_cursor(qxl_machine):
+    with trio.fail_after(WITHIN):
+        async with open_spice(qxl_machine.uri) as vm:
+            first = vm.cursor
+            while not first.changes:
+                await first.wait_change(after=0)
+            cursor = await reopen(vm, ChannelType.CURSOR)
+            await cursor.wait_change(after=0)  # the server tells it anew
+            assert (cursor.shape is None, cursor.is_visible) == (first.shape is None, first.is_visible)
+
+
+async def test_main_stays(qemu_firmware, settle_screen):
+    with trio.fail_after(WITHIN):
+        async with open_spice(qemu_firmware.uri) as vm:
+            with pytest.raises(LocalProtocolError):
+                await vm.close_channel(ChannelType.MAIN)
+            await vm.close_channel(ChannelType.PLAYBACK)  # not open: nothing happens
+            with pytest.raises(ChannelNotAvailable):
+                await vm.open_channel(ChannelType.WEBDAV)
+            with pytest.raises(ChannelNotAvailable):
+                await vm.open_channel(ChannelType.DISPLAY, 7)
+            assert len(vm.channels) == 4
+            await settle_screen(vm, qemu_firmware)
