@@ -134,13 +134,13 @@ class InputsChannel(SpiceChannel):
 
     async def _type(self, strokes: Iterable[Keystroke], interval: float) -> None:
         # A press just before counts too: the guest may not have taken it yet.
-        at = max(trio.current_time(), self._last_stroke + interval)
+        due = max(trio.current_time(), self._last_stroke + interval)
         for stroke in strokes:
-            await trio.sleep_until(at)
-            await self._stroke((*stroke.modifiers, stroke.key))
             # By the clock and not by sleeping after each: a long text is typed at the rate that was asked for. But where we are
             # late, a burst that made up for it would be dropped.
-            at = max(at + interval, trio.current_time() + interval / 2)
+            await trio.sleep_until(max(due, self._last_stroke + interval / 2))
+            await self._stroke((*stroke.modifiers, stroke.key))
+            due += interval
 
     async def _stroke(self, keys: Sequence[Key]) -> None:
         mine: list[Key] = []
