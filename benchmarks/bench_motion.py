@@ -22,6 +22,8 @@ from atp_trio.testing.server import run_server_in_process
 
 WINDOW = 4096
 ROUNDS = 4
+BURST = 64 * [(1, 0)]
+FOUR = BUNCH * [(1, 0)]
 
 
 @contextmanager
@@ -44,8 +46,7 @@ async def client_round_trips(inputs: atp_trio.InputsChannel, seconds: float) -> 
     found = []
     end = time.perf_counter() + seconds
     while (started := time.perf_counter()) < end:
-        for _ in range(BUNCH):
-            inputs.motion_nowait(1, 0)
+        inputs.motions_nowait(FOUR)
         await inputs.wait_motions_acknowledged()
         found.append((time.perf_counter() - started) * 1e6)
     return found
@@ -57,10 +58,7 @@ async def client_stream(inputs: atp_trio.InputsChannel, seconds: float) -> float
     inputs.motion_window = WINDOW
     while time.perf_counter() < started + seconds:
         await inputs.wait_motion()
-        try:
-            while True:
-                inputs.motion_nowait(1, 0)
-        except trio.WouldBlock:
+        while inputs.motions_nowait(BURST):
             pass
     await inputs.wait_motions_acknowledged()
     return BUNCH * (inputs.motion_acks - before) / (time.perf_counter() - started)
@@ -90,8 +88,7 @@ async def trio_round_trips(probe: Probe, seconds: float) -> list[float]:
         await trio.lowlevel.checkpoint()
         end = time.perf_counter() + seconds
         while (started := time.perf_counter()) < end:
-            for _ in range(BUNCH):
-                sock.send(MOTION)
+            sock.send(BUNCH * MOTION)
             await arrived.park()
             found.append((time.perf_counter() - started) * 1e6)
         nursery.cancel_scope.cancel()

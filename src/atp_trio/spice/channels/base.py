@@ -12,7 +12,6 @@ closes before its first message was read. `may_close` says whether that has happ
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,9 +26,8 @@ from atp_trio.errors import (
     ChannelNotAvailable,
     ConnectionLost,
     RemoteProtocolError,
-    UnexpectedMessage,
-    UnknownMessage,
 )
+from atp_trio.spice.channels.inbox import Inbox, log
 from atp_trio.spice.channels.outbox import ChannelStream, Outbox
 from atp_trio.spice.channels.session import Session
 from atp_trio.spice.messages import base, display
@@ -37,10 +35,10 @@ from atp_trio.spice.messages.link import ChannelType, LinkErrorCode
 from atp_trio.spice.protocol.channel import ChannelCore
 from atp_trio.spice.wire import Message
 
-log = logging.getLogger("atp_trio.spice")
-
 # How long leaving may take for one channel: far beyond any round trip, short for a person who waits.
 LEAVE_SECONDS: Final = 2.0
+# How long a wait for an answer looks for it before it sleeps, in seconds: some round trips to a server on this host.
+SOON: Final = 200e-6
 
 
 class Phase(Enum):
@@ -152,8 +150,10 @@ class SpiceChannel:
         self.migration: Message | None = None
         self._phase = Phase.LINKING
         self._core: ChannelCore | None = None
+        self._inbox: Inbox | None = None
         self._outbox: Outbox | None = None
         self._scope = trio.CancelScope(shield=True)
+        self._tasks = trio.CancelScope()  # the tasks of the open channel
         self._closing = False
         self._cause: AtpError | None = None
         self._changed = trio.lowlevel.ParkingLot()
@@ -165,8 +165,6 @@ class SpiceChannel:
             base.MigrateData: self._migrate,
         }
         self._unhandled: Counter[str] = Counter()
-        self._handling = 0.0
-        self._received_at = 0.0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self._phase.value}>"
@@ -207,7 +205,7 @@ class SpiceChannel:
             bytes_sent=traffic.bytes_sent if traffic else 0,
             messages_received=traffic.messages_received if traffic else 0,
             messages_sent=traffic.messages_sent if traffic else 0,
-            handling_seconds=self._handling,
+            handling_seconds=self._inbox.handling_seconds if self._inbox else 0.0,
             ack_window=self._core.ack.window if self._core else 0,
             acks_sent=self._core.ack.acks if self._core else 0,
             pings_answered=traffic.pings_answered if traffic else 0,
@@ -232,19 +230,21 @@ class SpiceChannel:
         self.send_nowait(message)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def send_nowait(self, message: Message) -> None:
-        """Send a message without waiting for anything.
+    def send_nowait(self, *messages: Message) -> None:
+        """Send messages, all together, without waiting for anything.
 
         Raises:
             trio.WouldBlock: So much is queued that the caller should wait: use `send`.
-            LocalProtocolError: It does not belong on this channel, or not now; nothing was sent.
+            LocalProtocolError: One does not belong on this channel, or not now; it and those after it were not sent.
             ConnectionLost: The channel has ended.
         """
         core, outbox = self._open_parts()
         if not outbox.has_room:
             raise trio.WouldBlock
-        core.send(message)
-        outbox.put(core.data_to_send())
+        try:
+            core.send(*messages)
+        finally:
+            outbox.put(core.data_to_send())
 
     async def wait_sent(self) -> None:
         """Wait until the kernel has taken everything that was sent.
@@ -335,16 +335,18 @@ class SpiceChannel:
             return
         self.server_caps, self.link_timings = link.server_caps, link.timings
         self._core, self._outbox = link.core, Outbox(link.stream)
+        self._inbox = Inbox(link.core, self._outbox, self._handle, self._batch_handled)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._writer, nursery.cancel_scope)
+                self._tasks = nursery.cancel_scope
+                nursery.start_soon(self._writer)
                 self._phase = Phase.OPEN
                 self._opened()
                 self._flush()
                 self._changed.unpark_all()
                 self.session.changed()
-                nursery.start_soon(self._closer, nursery.cancel_scope)
-                nursery.start_soon(self._reader, nursery.cancel_scope)
+                nursery.start_soon(self._closer)
+                nursery.start_soon(self._reader)
         finally:
             # Who waits for the outbox goes on, and is to find the channel no longer open.
             self._closing = True
@@ -354,28 +356,29 @@ class SpiceChannel:
     def _opened(self) -> None:
         """The data stage begins: put what the channel says first into the core's output."""
 
-    async def _writer(self, scope: trio.CancelScope) -> None:
+    async def _writer(self) -> None:
         assert self._outbox is not None
         try:
             await self._outbox.run()
         except trio.BrokenResourceError as error:
-            self._lost(error, scope)
+            self._lost(error)
 
-    async def _reader(self, scope: trio.CancelScope) -> None:
+    async def _reader(self) -> None:
+        assert self._inbox is not None
         try:
-            await self._read()
+            await self._inbox.run()
         except (trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError) as error:
-            self._lost(error, scope)
+            self._lost(error)
 
-    async def _closer(self, scope: trio.CancelScope) -> None:
+    async def _closer(self) -> None:
         """Wait until we are to leave and may, then end the tasks."""
         assert self._outbox is not None
         while not (self._closing and self.may_close):
             await self._changed.park()
         await self._outbox.wait_drained()
-        scope.cancel()
+        self._tasks.cancel()
 
-    def _lost(self, error: Exception, scope: trio.CancelScope) -> None:
+    def _lost(self, error: Exception) -> None:
         if not self._closing and self._cause is None:
             if isinstance(error, RemoteProtocolError):
                 self._cause = ConnectionLost(f"{self.name}: the server broke the protocol: {error}")
@@ -383,42 +386,7 @@ class SpiceChannel:
                 self._cause = ConnectionLost(f"{self.name}: {error}" if str(error) else f"{self.name}: the connection was lost")
             self._cause.__cause__ = error
             log.info("%s", self._cause)
-        scope.cancel()
-
-    async def _read(self) -> None:
-        assert self._core is not None
-        assert self._outbox is not None
-        core, outbox, stream = self._core, self._outbox, self._outbox.stream
-        while True:
-            started = time.perf_counter()
-            await self._take_messages(core)
-            self._flush()
-            self._handling += time.perf_counter() - started
-            self.session.changed()
-            # A peer that only asks and never reads is not listened to.
-            await outbox.wait_room()
-            count = await stream.receive_into(core.free_space())
-            if not count:
-                raise ConnectionLost("the server closed the connection")
-            self._received_at = time.perf_counter()
-            core.received(count)
-
-    async def _take_messages(self, core: ChannelCore) -> None:
-        """Handle every message that is there."""
-        while True:
-            try:
-                message = core.next_message()
-            except (UnknownMessage, UnexpectedMessage) as error:
-                log.debug("%s: passed over: %s", self.name, error)
-                continue
-            if message is None:
-                if self._closing:
-                    self._changed.unpark_all()
-                return
-            waiting = self._handle(message)
-            if waiting is not None:
-                self._flush()
-                await waiting
+        self._tasks.cancel()
 
     def _handle(self, message: Message) -> Awaitable[None] | None:
         handler = self._handlers.get(type(message))
@@ -428,11 +396,14 @@ class SpiceChannel:
         return handler(message)
 
     def _flush(self) -> None:
-        assert self._core is not None
-        assert self._outbox is not None
-        pieces = self._core.data_to_send()
-        if pieces:
-            self._outbox.put(pieces)
+        assert self._inbox is not None
+        self._inbox.flush()
+
+    def _batch_handled(self) -> None:
+        """All that was received has been handled."""
+        self.session.changed()
+        if self._closing:
+            self._changed.unpark_all()
 
     def _put(self, *messages: Message) -> None:
         """From a handler: send these with the next flush."""
@@ -454,10 +425,24 @@ class SpiceChannel:
             self._open_parts()
 
     async def _wait_until(self, holds: Callable[[], bool]) -> None:
-        """Wait for something that a handler brings about; a channel that ends meanwhile raises."""
+        """Wait for something that a handler brings about; always a checkpoint. A channel that ends meanwhile raises."""
+        if holds():
+            await trio.lowlevel.checkpoint()
         while not holds():
             self._open_parts()
             await self._changed.park()
+
+    async def _wait_soon(self, holds: Callable[[], bool]) -> None:
+        """As `_wait_until`, for an answer that is a round trip away: looks for it for a while before it sleeps."""
+        self._open_parts()
+        assert self._inbox is not None
+        until = time.perf_counter() + SOON
+        try:
+            while not holds() and time.perf_counter() < until:
+                self._inbox.look()
+        except (trio.BrokenResourceError, RemoteProtocolError) as error:
+            self._lost(error)
+        await self._wait_until(holds)
 
     # --- the messages that all channels share
 

@@ -5,10 +5,9 @@ Source: SPICE protocol reference, section 8.
 
 from __future__ import annotations
 
-import trio
-
 from atp_trio.errors import ImageError
-from atp_trio.spice.channels.base import SpiceChannel, log
+from atp_trio.spice.channels.base import SpiceChannel
+from atp_trio.spice.channels.inbox import log
 from atp_trio.spice.channels.session import Session
 from atp_trio.spice.imaging.cursor import CursorCache, CursorShape
 from atp_trio.spice.messages import cursor
@@ -57,7 +56,6 @@ class CursorChannel(SpiceChannel):
         Cancellation: nothing is lost, `changes` tells.
         """
         seen = self.changes if after is None else after
-        await trio.lowlevel.checkpoint()
         await self._wait_until(lambda: self.changes > seen)
 
     def _told(self) -> None:

@@ -18,7 +18,8 @@ import numpy.typing as npt
 import trio
 
 from atp_trio.errors import ConfigError, LocalProtocolError
-from atp_trio.spice.channels.base import Connect, Link, SpiceChannel, log
+from atp_trio.spice.channels.base import Connect, Link, SpiceChannel
+from atp_trio.spice.channels.inbox import log
 from atp_trio.spice.channels.main import MainChannel
 from atp_trio.spice.channels.session import GLZ_WINDOW_PIXELS, PIXMAP_CACHE_PIXELS, Session
 from atp_trio.spice.codec import lz4
@@ -281,7 +282,6 @@ class DisplayChannel(SpiceChannel):
         Raises:
             ConnectionLost: The channel has ended.
         """
-        await trio.lowlevel.checkpoint()
         await self._wait_until(lambda: self.is_ready)
 
     async def screenshot(self, region: Rect | None = None) -> Screenshot:
@@ -301,7 +301,6 @@ class DisplayChannel(SpiceChannel):
             ConnectionLost: The channel has ended.
         """
         with _watching(self._watches, region) as watch:
-            await trio.lowlevel.checkpoint()
             await self._wait_watch(watch)
 
     async def wait_until(self, predicate: Callable[[LiveScreen], bool], region: Rect | None = None) -> None:
@@ -393,12 +392,13 @@ class DisplayChannel(SpiceChannel):
         return True
 
     def _drawn(self, message: Message, damage: Damage | None, started: float) -> None:
+        assert self._inbox is not None
         now = time.perf_counter()
         self._drawing_seconds += now - started
         if damage is not None:
             self._updates += 1
             self._pixels += sum(rect.width * rect.height for rect in damage.rects)
-            self._latencies.append(now - self._received_at)
+            self._latencies.append(now - self._inbox.received_at)
             for watch in self._watches:
                 watch.touch(damage)
         if isinstance(message, FRAMES):

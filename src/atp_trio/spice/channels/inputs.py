@@ -15,7 +15,7 @@ from atp_trio.errors import ConfigError, LocalProtocolError
 from atp_trio.keyboard import Key, Keystroke, Layout, get_layout, parse_chord
 from atp_trio.spice.channels.base import SpiceChannel
 from atp_trio.spice.channels.session import Session
-from atp_trio.spice.messages import inputs
+from atp_trio.spice.messages import base, inputs
 from atp_trio.spice.messages.inputs import InputsCap, KeyboardModifierFlag, MouseButton, MouseButtonMask
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.messages.main import MouseMode
@@ -25,6 +25,9 @@ from atp_trio.spice.wire import Message
 MOTION_WINDOW: Final = 2 * inputs.MOTION_ACK_BUNCH
 # A guest's keyboard controller queues a few keystrokes and drops what comes beyond; nothing tells when it has room.
 TYPING_INTERVAL: Final = 0.01
+
+# What is sent in which mode.
+MODES: Final = {MouseMode.SERVER: "motions", MouseMode.CLIENT: "positions"}
 
 Chord = str | Key | Sequence[Key]
 
@@ -53,6 +56,8 @@ class InputsChannel(SpiceChannel):
         self._buttons = 0
         self._last_stroke = -math.inf
         self._handlers |= {
+            # Nothing on this channel depends on another, so that a caller may look for answers (`Inbox.look`).
+            base.WaitForChannels: lambda _: None,
             inputs.Init: self._init,
             inputs.KeyModifiers: self._key_modifiers,
             inputs.MouseMotionAck: self._motion_ack,
@@ -178,7 +183,6 @@ class InputsChannel(SpiceChannel):
             after: The value of `modifiers_told` that counts as old; by default what it is now.
         """
         told = self.modifiers_told if after is None else after
-        await trio.lowlevel.checkpoint()
         await self._wait_until(lambda: self.modifiers_told > told)
         return self.modifiers
 
@@ -206,9 +210,28 @@ class InputsChannel(SpiceChannel):
             trio.WouldBlock: The window is full, or too much is queued: see `wait_motion`.
             LocalProtocolError: The mouse mode is CLIENT.
         """
-        if self.session.mouse_mode is not MouseMode.SERVER:
-            raise LocalProtocolError("the mouse mode is CLIENT: send positions")
-        self._move(inputs.MouseMotion(dx=dx, dy=dy, buttons_state=self._buttons))
+        if not self.motions_nowait([(dx, dy)]):
+            raise trio.WouldBlock
+
+    def motions_nowait(self, moves: Sequence[tuple[int, int]]) -> int:
+        """Move the pointer several times (mouse mode SERVER), sent together, without waiting.
+
+        Returns:
+            How many of the moves (dx, dy) were sent, from the first on: as many as the window has room for.
+
+        Raises:
+            trio.WouldBlock: Too much is queued: see `wait_motion`.
+            LocalProtocolError: The mouse mode is CLIENT.
+        """
+        self._check_mode(MouseMode.SERVER)
+        return self._move([inputs.MouseMotion(dx=dx, dy=dy, buttons_state=self._buttons) for dx, dy in moves[: self._room]])
+
+    def positions_nowait(self, points: Sequence[tuple[int, int]], *, display_id: int = 0) -> int:
+        """Put the pointer on several pixels in turn (mouse mode CLIENT), sent together, without waiting; as `motions_nowait`."""
+        self._check_mode(MouseMode.CLIENT)
+        return self._move(
+            [inputs.MousePosition(x=x, y=y, buttons_state=self._buttons, display_id=display_id) for x, y in points[: self._room]]
+        )
 
     def position_nowait(self, x: int, y: int, *, display_id: int = 0) -> None:
         """Put the pointer on a pixel of that display channel's surface (mouse mode CLIENT) without waiting.
@@ -217,26 +240,33 @@ class InputsChannel(SpiceChannel):
             trio.WouldBlock: The window is full, or too much is queued: see `wait_motion`.
             LocalProtocolError: The mouse mode is SERVER.
         """
-        if self.session.mouse_mode is not MouseMode.CLIENT:
-            raise LocalProtocolError("the mouse mode is SERVER: send motions")
-        self._move(inputs.MousePosition(x=x, y=y, buttons_state=self._buttons, display_id=display_id))
-
-    def _move(self, message: Message) -> None:
-        if self.unacknowledged_motions >= self.motion_window:
+        if not self.positions_nowait([(x, y)], display_id=display_id):
             raise trio.WouldBlock
-        self.send_nowait(message)
-        self.motions_sent += 1
+
+    def _check_mode(self, mode: MouseMode) -> None:
+        if self.session.mouse_mode is not mode:
+            now = self.session.mouse_mode
+            raise LocalProtocolError(f"the mouse mode is {now.name}: send {MODES[now]}")
+
+    def _move(self, messages: Sequence[Message]) -> int:
+        if messages:
+            self.send_nowait(*messages)
+            self.motions_sent += len(messages)
+        return len(messages)
+
+    @property
+    def _room(self) -> int:
+        """How many motions the window has room for."""
+        return max(0, self.motion_window - self.unacknowledged_motions)
 
     async def wait_motion(self) -> None:
         """Wait until the next motion or position can be sent."""
-        await trio.lowlevel.checkpoint()
-        await self._wait_until(lambda: self.unacknowledged_motions < self.motion_window)
+        await self._wait_until(lambda: self._room > 0)
         await self._wait_room()
 
     async def wait_motions_acknowledged(self) -> None:
         """Wait until the server has acknowledged all motions, but for the last up to 3 of an unfinished bunch."""
-        await trio.lowlevel.checkpoint()
-        await self._wait_until(lambda: self.unacknowledged_motions < inputs.MOTION_ACK_BUNCH)
+        await self._wait_soon(lambda: self.unacknowledged_motions < inputs.MOTION_ACK_BUNCH)
 
     async def motion(self, dx: int, dy: int) -> None:
         """Move the pointer by so many pixels (mouse mode SERVER), waiting while the window is full.

@@ -14,7 +14,8 @@ import attrs
 import trio
 
 from atp_trio.errors import LocalProtocolError, MalformedMessage
-from atp_trio.spice.channels.base import SpiceChannel, log
+from atp_trio.spice.channels.base import SpiceChannel
+from atp_trio.spice.channels.inbox import log
 from atp_trio.spice.channels.session import Session
 from atp_trio.spice.messages import main, vdagent
 from atp_trio.spice.messages.link import ChannelType
@@ -104,7 +105,6 @@ class MainChannel(SpiceChannel):
 
     async def wait_offered(self) -> tuple[OfferedChannel, ...]:
         """Wait for the list of channels; gives it."""
-        await trio.lowlevel.checkpoint()
         await self._wait_until(lambda: self._offered is not None)
         return self.offered
 
@@ -143,7 +143,6 @@ class MainChannel(SpiceChannel):
 
     async def receive_agent_message(self) -> tuple[vdagent.Header, bytes]:
         """The next message of the guest agent: its header and its payload. Of those that nobody takes, the last 64 are kept."""
-        await trio.lowlevel.checkpoint()
         await self._wait_until(lambda: bool(self._agent_messages))
         return self._agent_messages.popleft()
 

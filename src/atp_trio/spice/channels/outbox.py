@@ -36,6 +36,16 @@ class ChannelStream(Protocol):
     async def receive_into(self, buffer: memoryview) -> int:
         """Receive at least one byte; gives how many, 0 at the end of the stream."""
 
+    @property
+    def can_receive_nowait(self) -> bool:
+        """Whether the two that follow are there."""
+
+    async def wait_receivable(self) -> None:
+        """Wait until `receive_nowait` may find something."""
+
+    def receive_nowait(self, buffer: memoryview) -> int | None:
+        """Receive what is there; gives how many bytes, 0 at the end of the stream, None if there is nothing now."""
+
     async def aclose(self) -> None:
         """As in `trio.abc.AsyncResource`."""
 
@@ -104,6 +114,10 @@ class Outbox:
         """Wait until the kernel has taken everything, or the outbox is closed."""
         while self._queued and not self._closed:
             await self._sent.park()
+
+    def heard(self) -> None:
+        """The peer has spoken: what is put next may be an answer or the next question, and no burst goes on."""
+        self._sent_at = 0.0
 
     def close(self) -> None:
         """Nothing more is sent: who waits goes on."""

@@ -312,23 +312,31 @@ class ChannelCore:
 
     # --- out
 
-    def send(self, message: Message) -> None:
-        """Put a message into the output.
+    def send(self, *messages: Message) -> None:
+        """Put messages into the output.
 
         Raises:
-            LocalProtocolError: Our role does not send it, it is not allowed now, its values do not fit, or the peer would not
-                take so much; nothing was put.
+            LocalProtocolError: Our role does not send one, it is not allowed now, its values do not fit, or the peer would not
+                take so much; neither it nor those after it were put.
         """
-        number = message.number(self.role)
-        if message.channel_types and self.channel_type not in message.channel_types:
-            raise LocalProtocolError(f"{type(message).__name__} does not belong on this channel")
-        body = message.encode()
-        if len(body) > self._limit_out:
-            raise LocalProtocolError(f"{type(message).__name__} of {len(body)} bytes: the peer takes {self._limit_out}")
-        wrong = self._order_out.check(type(message))
-        if wrong is not None:
-            raise LocalProtocolError(wrong)
-        self._put(number, (body,))
+        kind, number = None, 0
+        for message in messages:
+            if type(message) is not kind:
+                kind = type(message)
+                number = self._number(kind)
+            body = message.encode()
+            if len(body) > self._limit_out:
+                raise LocalProtocolError(f"{kind.__name__} of {len(body)} bytes: the peer takes {self._limit_out}")
+            wrong = self._order_out.check(kind)
+            if wrong is not None:
+                raise LocalProtocolError(wrong)
+            self._put(number, (body,))
+
+    def _number(self, kind: type[Message]) -> int:
+        """The type number under which we send such messages on this channel."""
+        if kind.channel_types and self.channel_type not in kind.channel_types:
+            raise LocalProtocolError(f"{kind.__name__} does not belong on this channel")
+        return kind.number(self.role)
 
     def send_body(self, number: int, *pieces: Buffer) -> None:
         """Put a message into the output whose body was encoded before, in pieces: for fast paths and for fuzzing.
@@ -344,7 +352,7 @@ class ChannelCore:
         self._put(number, [piece.cast("B") if isinstance(piece, memoryview) else piece for piece in pieces])
 
     def _put(self, number: int, pieces: Sequence[Buffer]) -> None:
-        serial, size = self._serial_out + 1, sum(map(len, pieces))
+        serial, size = self._serial_out + 1, len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
         try:
             header = pack_mini_header(number, size) if self._mini_header else pack_full_header(serial, number, size)
         except struct.error as error:
@@ -369,6 +377,11 @@ class ChannelCore:
         message = self.send_window.set_ack(window)
         self.send(message)
         self.send_window.announced(message)
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether `data_to_send` would give anything."""
+        return bool(self._tail or self._out)
 
     def data_to_send(self) -> list[Buffer]:
         """What is to be sent now, in order; it is handed out once. Small pieces are joined, large ones are not copied."""

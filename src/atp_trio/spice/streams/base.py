@@ -47,6 +47,27 @@ class ByteStream(trio.abc.Stream):
         buffer[: len(data)] = data
         return len(data)
 
+    @property
+    def can_receive_nowait(self) -> bool:
+        """Whether `wait_receivable` and `receive_nowait` are there."""
+        return False
+
+    async def wait_receivable(self) -> None:
+        """Wait until `receive_nowait` may find something; it may also find nothing."""
+        raise NotImplementedError(f"{type(self).__name__} cannot receive without waiting")
+
+    def receive_nowait(self, buffer: memoryview) -> int | None:
+        """Receive into `buffer` what is there, without waiting.
+
+        Returns:
+            The number of bytes received; 0 at the end of the stream; None when nothing is there now.
+
+        Raises:
+            ConnectionLost: The connection broke.
+            trio.ClosedResourceError: This stream was closed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot receive without waiting")
+
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:  # noqa: ARG002 - the default takes nothing
         """Send without waiting.
 

@@ -27,7 +27,7 @@ class SocketStream(ByteStream, trio.abc.HalfCloseableStream):
         address: Where the peer is, for people to read.
     """
 
-    __slots__ = ("_address", "_senders", "_socket", "_stream")
+    __slots__ = ("_address", "_is_drained", "_senders", "_socket", "_stream")
 
     def __init__(self, sock: socket.socket, *, address: str) -> None:
         sock.setblocking(False)
@@ -35,6 +35,7 @@ class SocketStream(ByteStream, trio.abc.HalfCloseableStream):
         self._socket = sock
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self._senders = 0
+        self._is_drained = False
 
     @classmethod
     def adopt(cls, stream: trio.SocketStream, *, address: str) -> Self:
@@ -50,24 +51,39 @@ class SocketStream(ByteStream, trio.abc.HalfCloseableStream):
         """As in `ByteStream`; the kernel writes into `buffer` itself."""
         if not len(buffer):
             raise ConfigError("there is no room in the buffer to receive into")
-        # As trio.socket does it: a checkpoint whether or not there are data, and a cancelled call has received nothing.
-        await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            try:
-                received = self._socket.recv_into(buffer)
-            except BlockingIOError:
-                pass
-            else:
-                await trio.lowlevel.cancel_shielded_checkpoint()
+        while True:
+            await self.wait_receivable()
+            received = self.receive_nowait(buffer)
+            if received is not None:
                 return received
-            while True:
+
+    @property
+    def can_receive_nowait(self) -> bool:
+        """A socket can."""
+        return True
+
+    async def wait_receivable(self) -> None:
+        """As in `ByteStream`; a checkpoint, whether or not there are data."""
+        if self._is_drained:
+            try:
                 await trio.lowlevel.wait_readable(self._socket)
-                try:
-                    return self._socket.recv_into(buffer)
-                except BlockingIOError:  # readiness is a hint
-                    continue
+            except OSError as error:
+                raise self._broken(error) from error
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def receive_nowait(self, buffer: memoryview) -> int | None:
+        """As in `ByteStream`."""
+        try:
+            received = self._socket.recv_into(buffer)
+        except BlockingIOError:
+            self._is_drained = True
+            return None
         except OSError as error:
             raise self._broken(error) from error
+        # Less than there was room for: the next call need not ask the kernel in vain, it waits.
+        self._is_drained = received < len(buffer)
+        return received
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         """As in `ByteStream`."""

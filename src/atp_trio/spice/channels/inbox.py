@@ -1,0 +1,155 @@
+"""What a channel receives, and the one task that waits for it.
+
+The reader receives into the core's buffer and hands every message to the channel before it receives again; there is no checkpoint
+between receiving and feeding. A message whose handling has to wait (for a thread that draws, for another channel) holds up those
+behind it, and nothing else. A caller that waits for an answer may look for it itself (`look`) while the reader sleeps: being
+woken by the kernel and by Trio's loop, one task after the other, takes longer than a server nearby does to answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Final
+
+import trio
+
+from atp_trio.errors import ConnectionLost, UnexpectedMessage, UnknownMessage
+from atp_trio.spice.channels.outbox import Outbox
+from atp_trio.spice.protocol.channel import ChannelCore
+from atp_trio.spice.wire import Message
+
+log = logging.getLogger("atp_trio.spice")
+
+# Seconds after which other tasks get their turn although there are messages left.
+SLICE: Final = 2e-3
+
+
+class _Turn:
+    """To be awaited: other tasks get their turn."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105 - by whoever awaits the turn
+
+
+TURN: Final = _Turn()
+
+
+class Inbox:
+    """The input of one channel.
+
+    Args:
+        core: The channel's core.
+        outbox: Where the core's answers go; its stream is received from.
+        handle: Handles a message; gives what to wait for before the next, if anything.
+        handled: Called when all that was there has been handled.
+
+    Attributes:
+        received_at: When (`time.perf_counter`) the messages that are being handled were received.
+        handling_seconds: Time spent on messages after they were received.
+    """
+
+    def __init__(
+        self,
+        core: ChannelCore,
+        outbox: Outbox,
+        handle: Callable[[Message], Awaitable[None] | None],
+        handled: Callable[[], None],
+    ) -> None:
+        self.received_at = 0.0
+        self.handling_seconds = 0.0
+        self._core = core
+        self._outbox = outbox
+        self._handle = handle
+        self._handled = handled
+        self._sleeps = False  # the reader waits for the kernel and holds no view of the buffer
+        self._slice_ends = 0.0
+
+    async def run(self) -> None:
+        """Receive and handle, until cancelled.
+
+        Raises:
+            ConnectionLost: The connection broke, or the peer closed it.
+            MalformedMessage: The peer sent nonsense.
+        """
+        while True:
+            started = time.perf_counter()
+            self._slice_ends = started + SLICE
+            while (waiting := self._take()) is not None:
+                self.flush()
+                await waiting
+                self._slice_ends = time.perf_counter() + SLICE
+            self.flush()
+            self.handling_seconds += time.perf_counter() - started
+            self._handled()
+            # A peer that only asks and never reads is not listened to.
+            await self._outbox.wait_room()
+            self._came(await self._receive())
+
+    def look(self) -> None:
+        """From a caller's task: take what has come, unless the reader is at work. Only where no handler has to wait.
+
+        Raises:
+            ConnectionLost: The connection broke.
+            MalformedMessage: The peer sent nonsense.
+        """
+        stream = self._outbox.stream
+        if not self._sleeps or not stream.can_receive_nowait:
+            return
+        count = stream.receive_nowait(self._core.free_space())
+        if count:  # the end of the stream is the reader's to find
+            self._came(count)
+            self._slice_ends = self.received_at + SLICE
+            while (waiting := self._take()) is not None:
+                assert waiting is TURN
+            self.flush()
+            self._handled()
+
+    def flush(self) -> None:
+        """Send what the core has to say."""
+        pieces = self._core.data_to_send()
+        if pieces:
+            self._outbox.put(pieces)
+
+    async def _receive(self) -> int:
+        stream = self._outbox.stream
+        if not stream.can_receive_nowait:
+            return await stream.receive_into(self._core.free_space())
+        while True:
+            self._sleeps = True
+            try:
+                await stream.wait_receivable()
+            finally:
+                self._sleeps = False
+            # The room is asked for only now: a caller may have looked meanwhile.
+            count = stream.receive_nowait(self._core.free_space())
+            if count is not None:
+                return count
+
+    def _came(self, count: int) -> None:
+        if not count:
+            raise ConnectionLost("the server closed the connection")
+        self.received_at = time.perf_counter()
+        self._outbox.heard()
+        self._core.received(count)
+
+    def _take(self) -> Awaitable[None] | None:
+        """Handle messages until none is left, which gives None, or until something has to be waited for."""
+        core = self._core
+        while True:
+            try:
+                message = core.next_message()
+            except (UnknownMessage, UnexpectedMessage) as error:
+                log.debug("a message was passed over: %s", error)
+                continue
+            if message is None:
+                return None
+            waiting = self._handle(message)
+            if waiting is not None:
+                return waiting
+            if core.has_data_to_send:
+                # An ACK is due: the server goes on while we handle the rest.
+                self.flush()
+            if time.perf_counter() > self._slice_ends:
+                return TURN
