@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -16,6 +17,8 @@ from atp_trio.bench.run import MICRO, MILLI, BenchRun, CannotMeasure
 BUNCH: Final = 4
 # Enough to be always under way, and far below what a socket's buffers hold.
 WIDE_WINDOW: Final = 4096
+# How many are sent together in a stream.
+BURST: Final = 64
 SCREEN: Final = (640, 480)
 KEY_REGION: Final = (64, 64, 128, 128)
 # Long enough for a machine to have drawn a character, in seconds.
@@ -46,39 +49,35 @@ async def _settle(vm: atp_trio.SpiceVmConnection) -> None:
         await vm.main.request_mouse_mode(atp_trio.MouseMode.CLIENT)
 
 
-def _mover(vm: atp_trio.SpiceVmConnection) -> Callable[[int], None]:
-    """A function that moves the pointer, there for an even number and back for an odd one."""
+def _mover(vm: atp_trio.SpiceVmConnection, count: int) -> Callable[[], int]:
+    """A function that moves the pointer so many times, there and back, as far as the window allows; it gives how many."""
     inputs = vm.inputs
     if vm.mouse_mode is atp_trio.MouseMode.CLIENT:
-        return lambda number: inputs.position_nowait(number & 1, 0)
-    return lambda number: inputs.motion_nowait(-1 if number & 1 else 1, 0)
+        return partial(inputs.positions_nowait, [(number & 1, 0) for number in range(count)])
+    return partial(inputs.motions_nowait, [(-1 if number & 1 else 1, 0) for number in range(count)])
 
 
 async def _measure_round_trip(run: BenchRun, vm: atp_trio.SpiceVmConnection) -> None:
-    move, inputs = _mover(vm), vm.inputs
+    move, inputs = _mover(vm, BUNCH), vm.inputs
     microseconds = array("d")
     end = trio.current_time() + run.settings.seconds
     while not microseconds or trio.current_time() < end:
         started = time.perf_counter()
-        for number in range(BUNCH):
-            move(number)
+        move()
         await inputs.wait_motions_acknowledged()
         microseconds.append((time.perf_counter() - started) * MICRO)
     run.distribution("motion_ack", "us", microseconds)
 
 
 async def _measure_stream(run: BenchRun, vm: atp_trio.SpiceVmConnection) -> None:
-    move, inputs = _mover(vm), vm.inputs
+    move, inputs = _mover(vm, BURST), vm.inputs
     inputs.motion_window = WIDE_WINDOW
     acknowledged = inputs.motion_acks
     started = time.perf_counter()
     end = started + run.settings.seconds
     while time.perf_counter() < end:
         await inputs.wait_motion()
-        try:
-            for number in range(WIDE_WINDOW):
-                move(number)
-        except trio.WouldBlock:
+        while move():
             pass
     await inputs.wait_motions_acknowledged()
     taken = time.perf_counter() - started

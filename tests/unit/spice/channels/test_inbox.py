@@ -1,0 +1,184 @@
+"""The inbox: who receives when, and whose turn it is."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+import trio
+import trio.testing
+
+from atp_trio.errors import ConnectionLost, MalformedMessage
+from atp_trio.spice.channels import inbox as inbox_module
+from atp_trio.spice.channels.inbox import Inbox
+from atp_trio.spice.channels.outbox import Outbox
+from atp_trio.spice.messages import base, inputs
+from atp_trio.spice.messages.link import ChannelType
+from atp_trio.spice.protocol.channel import ChannelCore
+from atp_trio.spice.streams.base import AdaptedStream
+from atp_trio.spice.streams.socket import SocketStream
+from atp_trio.spice.wire import Role
+
+
+class Peer:
+    """An inbox on one end of a socket pair, and the server's core on the other."""
+
+    def __init__(self):
+        ours, theirs = socket.socketpair()
+        self.stream = SocketStream(ours, address="pair")
+        self.socket = theirs
+        self.server = ChannelCore(Role.SERVER, ChannelType.INPUTS, mini_header=True)
+        self.core = ChannelCore(Role.CLIENT, ChannelType.INPUTS, mini_header=True)
+        self.handled = []
+        self.batches = 0
+        self.inbox = Inbox(self.core, Outbox(self.stream), self.handled.append, self.batch)
+        self.say(inputs.Init(modifiers=0))
+
+    def batch(self):
+        self.batches += 1
+
+    def say(self, *messages):
+        self.server.send(*messages)
+        for piece in self.server.data_to_send():
+            self.socket.sendall(piece)
+
+    async def aclose(self):
+        self.socket.close()
+        await self.stream.aclose()
+
+
+@pytest.fixture
+async def peer():
+    peer = Peer()
+    yield peer
+    await peer.aclose()
+
+
+async def test_the_reader_handles_what_comes_and_a_caller_what_comes_while_it_sleeps(peer, nursery):
+    nursery.start_soon(peer.inbox.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [type(one) for one in peer.handled] == [inputs.Init]
+    peer.say(inputs.MouseMotionAck())
+    # No checkpoint here: the reader has had no turn, and still the message is handled.
+    peer.inbox.look()
+    assert [type(one) for one in peer.handled] == [inputs.Init, inputs.MouseMotionAck]
+    peer.inbox.look()
+    peer.say(inputs.KeyModifiers(modifiers=4))
+    await trio.testing.wait_all_tasks_blocked()
+    assert [type(one) for one in peer.handled] == [inputs.Init, inputs.MouseMotionAck, inputs.KeyModifiers]
+    assert peer.core.traffic.messages_received == 3
+
+
+async def test_a_message_may_begin_with_a_caller_and_end_with_the_reader(peer, nursery):
+    nursery.start_soon(peer.inbox.run)
+    await trio.testing.wait_all_tasks_blocked()
+    peer.server.send(inputs.KeyModifiers(modifiers=2))
+    (data,) = peer.server.data_to_send()
+    for part in (data[:3], data[3:7], data[7:]):
+        peer.socket.sendall(part)
+        peer.inbox.look()
+    peer.server.send(inputs.KeyModifiers(modifiers=1))
+    (data,) = peer.server.data_to_send()
+    peer.socket.sendall(data[:5])
+    peer.inbox.look()
+    peer.socket.sendall(data[5:])
+    await trio.testing.wait_all_tasks_blocked()
+    assert [one.modifiers for one in peer.handled] == [0, 2, 1]
+
+
+async def test_a_caller_does_not_look_before_the_reader_sleeps(peer):
+    peer.inbox.look()
+    assert peer.handled == []
+
+
+async def test_a_stream_that_must_be_waited_for_is_left_to_the_reader(nursery):
+    ours, theirs = trio.testing.memory_stream_pair()
+    core = ChannelCore(Role.CLIENT, ChannelType.INPUTS, mini_header=True)
+    handled = []
+    inbox = Inbox(core, Outbox(AdaptedStream(ours, address="memory")), handled.append, lambda: None)
+    nursery.start_soon(inbox.run)
+    await trio.testing.wait_all_tasks_blocked()
+    server = ChannelCore(Role.SERVER, ChannelType.INPUTS, mini_header=True)
+    server.send(inputs.Init(modifiers=0))
+    await theirs.send_all(*server.data_to_send())
+    inbox.look()
+    assert handled == []
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(handled) == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_is_wrong_reaches_the_caller_who_looks(peer, nursery):
+    async def run():
+        with pytest.raises((ConnectionLost, MalformedMessage)):
+            await peer.inbox.run()
+
+    nursery.start_soon(run)
+    await trio.testing.wait_all_tasks_blocked()
+    peer.socket.sendall(b"\x66\x00\xff\xff\xff\xff")  # KEY_MODIFIERS of 4 GiB
+    with pytest.raises(MalformedMessage):
+        peer.inbox.look()
+    peer.socket.close()
+
+
+async def test_the_end_of_the_stream_is_left_to_the_reader(peer):
+    async with trio.open_nursery() as nursery:
+
+        async def run():
+            with pytest.raises(ConnectionLost, match="closed"):
+                await peer.inbox.run()
+
+        nursery.start_soon(run)
+        await trio.testing.wait_all_tasks_blocked()
+        peer.socket.close()
+        peer.inbox.look()
+
+
+async def test_others_get_their_turn_within_a_long_batch(peer, nursery, monkeypatch):
+    monkeypatch.setattr(inbox_module, "SLICE", 0.0)
+    peer.say(*[inputs.MouseMotionAck()] * 50)
+    turns = []
+
+    async def other():
+        while True:
+            turns.append(len(peer.handled))
+            await trio.lowlevel.checkpoint()
+
+    nursery.start_soon(peer.inbox.run)
+    nursery.start_soon(other)
+    while len(peer.handled) < 51:
+        await trio.lowlevel.checkpoint()
+    nursery.cancel_scope.cancel()
+    assert len({count for count in turns if 0 < count < 51}) > 20
+
+
+async def test_an_ack_goes_out_before_the_rest_of_the_batch_is_handled(peer, nursery):
+    peer.say(base.SetAck(generation=1, window=2))
+    outbox = peer.inbox._outbox
+    nursery.start_soon(outbox.run)
+    seen = []
+
+    def handle(message):
+        seen.append(outbox.queued + peer.core.traffic.messages_sent)
+
+    peer.inbox._handle = handle
+    peer.say(*[inputs.MouseMotionAck()] * 4)
+    nursery.start_soon(peer.inbox.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert seen[-1] > seen[0]
+    nursery.cancel_scope.cancel()
+
+
+async def test_handling_time_is_counted(peer, nursery):
+    def handle(_):
+        end = time.perf_counter() + 1e-3
+        while time.perf_counter() < end:
+            pass
+
+    peer.inbox._handle = handle
+    nursery.start_soon(peer.inbox.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert peer.inbox.handling_seconds >= 1e-3
+    assert peer.batches == 2  # one when it began, with nothing there yet
+    nursery.cancel_scope.cancel()
