@@ -49,6 +49,7 @@ CAPS: Final = frozenset(
     {
         DisplayCap.SIZED_STREAM,
         DisplayCap.MONITORS_CONFIG,
+        DisplayCap.COMPOSITE,
         DisplayCap.A8_SURFACE,
         DisplayCap.STREAM_REPORT,
         DisplayCap.PREF_COMPRESSION,
