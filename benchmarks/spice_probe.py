@@ -1,4 +1,4 @@
-"""The yardstick: SPICE's link and motions by hand, over plain blocking sockets, with nothing between the program and the kernel."""
+"""The yardstick: SPICE's link and motions by hand, over plain blocking sockets, nothing between the program and the kernel."""
 
 from __future__ import annotations
 

@@ -113,6 +113,25 @@ async def test_cancelled_at_random_moments(machine, settle_screen):
     await still_serves(machine, settle_screen)
 
 
+async def test_cancelled_at_random_moments_while_the_guest_draws(qemu, guest, settle_screen, run_in_guest):
+    moments = random.Random(7)
+    with qemu(guest=guest, tablet=True) as machine:
+        machine.wait_ready()
+        with trio.fail_after(WITHIN):
+            async with open_spice(machine.uri) as vm:
+                await run_in_guest(vm, machine, "(while draw code text noise nothing; do :; done) & echo $! >/tmp/busy")
+        for number in range(60):
+            seconds = moments.uniform(0, 0.3)
+            with trio.move_on_after(seconds):
+                await use_for_long(machine)
+            assert machine.alive(), f"QEMU died after opening number {number}, cancelled after {seconds} s"
+        with trio.fail_after(WITHIN):
+            async with open_spice(machine.uri) as vm:
+                await run_in_guest(vm, machine, "kill $(cat /tmp/busy)")
+                assert (await settle_screen(vm, machine)).any()
+        assert machine.stderr() == ""
+
+
 async def test_cancelled_at_every_step(machine, settle_screen):
     for steps in range(1, 500):
         with trio.fail_after(WITHIN), cancelled_at_step(steps) as scope:
