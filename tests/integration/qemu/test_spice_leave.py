@@ -19,6 +19,7 @@ from atp_trio.spice.connection import open_spice
 from atp_trio.spice.messages.link import ChannelType
 
 WITHIN = 30
+LEFT = ("Connection reset by peer", "Broken pipe")
 SCRIPT = """
 import sys, trio
 from atp_trio.spice.connection import open_spice
@@ -129,7 +130,8 @@ async def test_cancelled_at_random_moments_while_the_guest_draws(qemu, guest, se
             async with open_spice(machine.uri) as vm:
                 await run_in_guest(vm, machine, "kill $(cat /tmp/busy)")
                 assert (await settle_screen(vm, machine)).any()
-        assert machine.stderr() == ""
+        # What a server says of a client that left while something was on its way, and nothing worse.
+        assert [line for line in machine.stderr().splitlines() if not line.endswith(LEFT)] == []
 
 
 async def test_cancelled_at_every_step(machine, settle_screen):
