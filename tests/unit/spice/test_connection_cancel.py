@@ -6,7 +6,7 @@ import pytest
 
 from atp_trio.keyboard import Key
 from atp_trio.spice.connection import open_spice
-from atp_trio.spice.messages import inputs
+from atp_trio.spice.messages import inputs, main, playback, vdagent
 from atp_trio.spice.messages.inputs import KeyboardModifierFlag
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.messages.main import MouseMode
@@ -57,6 +57,42 @@ async def _flip_mouse_mode(vm):
     await vm.main.request_mouse_mode(MouseMode.CLIENT)
 
 
+async def _motion(vm):
+    await vm.main.request_mouse_mode(MouseMode.SERVER)
+    for _ in range(2 * vm.inputs.motion_window):
+        await vm.inputs.motion(1, 0)
+    await vm.main.request_mouse_mode(MouseMode.CLIENT)
+
+
+async def _wait_motion_on_a_full_window(vm):
+    while vm.inputs.positions_nowait([(1, 1)] * vm.inputs.motion_window):
+        pass
+    await vm.inputs.wait_motion()
+
+
+async def _wait_modifiers(vm):
+    told = vm.inputs.modifiers_told
+    vm.server.send(inputs.KeyModifiers(modifiers=0), ChannelType.INPUTS)
+    await vm.inputs.wait_modifiers(after=told)
+
+
+async def _receive_agent_message(vm):
+    header = vdagent.Header(protocol=1, type=6, opaque=0, size=4)
+    vm.server.send(main.AgentData(data=header.encode() + b"abcd"), ChannelType.MAIN)
+    found, payload = await vm.main.receive_agent_message()
+    assert (found, payload) == (header, b"abcd")
+
+
+async def _wait_closed(vm):
+    channel = await vm.open_channel(ChannelType.CURSOR)
+    channel.close_soon()
+    await channel.wait_closed()
+
+
+async def _aclose(vm):
+    await (await vm.open_channel(ChannelType.DISPLAY)).aclose()
+
+
 async def _reopen(vm):
     await vm.close_channel(ChannelType.DISPLAY)
     await vm.open_channel(ChannelType.DISPLAY)
@@ -71,6 +107,9 @@ METHODS = {
     "inputs.set_modifiers": lambda vm: vm.inputs.set_modifiers(0),
     "inputs.position": lambda vm: vm.inputs.position(3, 4),
     "inputs.wait_motion": lambda vm: vm.inputs.wait_motion(),
+    "inputs.wait_motion, full window": _wait_motion_on_a_full_window,
+    "inputs.motion": _motion,
+    "inputs.wait_modifiers": _wait_modifiers,
     "inputs.wait_motions_acknowledged": lambda vm: vm.inputs.wait_motions_acknowledged(),
     "inputs.button_down": lambda vm: vm.inputs.button_down(),
     "inputs.button_up": lambda vm: vm.inputs.button_up(),
@@ -88,6 +127,9 @@ METHODS = {
     "main.wait_offered": lambda vm: vm.main.wait_offered(),
     "main.request_mouse_mode": _flip_mouse_mode,
     "main.send_agent_message": lambda vm: vm.main.send_agent_message(6, b"x" * 5000),
+    "main.receive_agent_message": _receive_agent_message,
+    "channel.wait_closed": _wait_closed,
+    "channel.aclose": _aclose,
     "open_channel": lambda vm: vm.open_channel(ChannelType.CURSOR),
     "close_channel": lambda vm: vm.close_channel(ChannelType.CURSOR),
     "close_and_open_channel": _reopen,
@@ -116,6 +158,42 @@ async def test_methods(connected, cancel_everywhere, name):
         await settle()
         assert await cancel_everywhere(lambda: METHODS[name](vm), settle) >= 1
         assert all(channel.error is None for channel in server.closed)
+
+
+async def test_receiving_raw_messages(connected, cancel_everywhere):
+    offered = [(kind, 0) for kind in (ChannelType.DISPLAY, ChannelType.INPUTS, ChannelType.PLAYBACK)]
+    async with connected(channels=offered) as pair:
+        vm, server = pair.vm, pair.server
+
+        async def receive():
+            channel = await vm.open_channel(ChannelType.PLAYBACK)
+            server.send(playback.Stop(), ChannelType.PLAYBACK)
+            assert await channel.receive() == playback.Stop()
+
+        async def settle():
+            await vm.close_channel(ChannelType.PLAYBACK)
+            await server.wait_until(lambda: (ChannelType.PLAYBACK, 0) not in server.open_channels)
+            await round_trip(pair)
+
+        assert await cancel_everywhere(receive, settle) >= 1
+
+
+async def test_disconnecting(serving, cancel_everywhere):
+    async with serving() as server:
+
+        async def disconnect():
+            async with open_spice(server.uri) as vm:
+                await vm.inputs.key_down("a")
+                await vm.disconnect_all()
+                assert vm.channels == ()
+
+        async def settle():
+            await server.wait_until(lambda: not server.connections)
+            assert server.keys_down == ()
+            assert all(one.error is None for one in server.closed)
+            server.closed.clear()
+
+        assert await cancel_everywhere(disconnect, settle) > 50
 
 
 async def test_typing_leaves_caps_lock_as_it_was(connected, cancel_everywhere):
