@@ -121,7 +121,7 @@ async def test_cancelled_at_random_moments_while_the_guest_draws(qemu, guest, se
         with trio.fail_after(WITHIN):
             async with open_spice(machine.uri) as vm:
                 await run_in_guest(vm, machine, "(while draw code text noise nothing; do :; done) & echo $! >/tmp/busy")
-        for number in range(60):
+        for number in range(40):
             seconds = moments.uniform(0, 0.3)
             with trio.move_on_after(seconds):
                 await use_for_long(machine)
