@@ -36,7 +36,7 @@ from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.messages.main import MouseMode
 from atp_trio.spice.protocol.channel import ChannelCore
 from atp_trio.spice.protocol.link import ClientLink, Linked, TicketNeeded
-from atp_trio.spice.protocol.ticket import check_password, encrypt_ticket, prepare
+from atp_trio.spice.protocol.ticket import check_password, encrypt_ticket, is_prepared, prepare
 from atp_trio.spice.streams.base import ByteStream
 from atp_trio.spice.streams.tcp import open_tcp_stream
 from atp_trio.spice.streams.tls import SpiceTlsConfig, open_tls_stream
@@ -221,6 +221,9 @@ class SpiceVmConnection:
     async def _leave(self) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * LEAVE_SECONDS):
             await self.disconnect_all()
+        for channel in list(self._session.channels.values()):
+            # A channel whose worker thread is still drawing has not ended; main must all the same.
+            channel.close_soon()
 
     def _start(self, channel_type: ChannelType, channel_id: int) -> SpiceChannel:
         """Begin to link a channel; one that is there already is given as it is."""
@@ -362,7 +365,8 @@ async def open_spice(
         displays read before they close, main last. This takes a round trip, and never more than a few seconds.
     """
     parsed = SpiceUri.parse(uri) if isinstance(uri, str) else uri
-    prepare()
+    if not is_prepared():
+        await trio.to_thread.run_sync(prepare)
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
         vm = SpiceVmConnection(parsed, password, tls or SpiceTlsConfig(), mouse_mode, nursery)

@@ -159,11 +159,8 @@ class MainChannel(SpiceChannel):
         self._put(main.AttachChannels())
 
     def _channels_list(self, message: main.ChannelsList) -> None:
-        # Later lists add to the first.
+        # Later lists add to the first. Types and ids are bytes, so that there are never more than 65536.
         self._offered = (self._offered or {}) | {OfferedChannel(one.type, one.id): None for one in message.channels}
-        if len(self._offered) > len(ChannelType) * 256:
-            # Types are bytes too, so this cannot grow for ever; it is only absurd.
-            log.info("%s: the server offers %d channels", self.name, len(self._offered))
         self._changed.unpark_all()
 
     def _mouse_mode(self, message: main.MouseModeChanged) -> None:

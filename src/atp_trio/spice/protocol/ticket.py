@@ -7,6 +7,8 @@ Source: SPICE protocol reference, 1.9.
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,8 +21,14 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 
+def is_prepared() -> bool:
+    """Whether everything that tickets need has been imported."""
+    return "cryptography.hazmat.primitives.serialization" in sys.modules
+
+
 def prepare() -> None:
-    """Import what tickets need, so that the first link does not pay for it."""
+    """Import what tickets need: 40 to 150 ms, so in a thread, and before the first link pays for it."""
+    import_module("cryptography.hazmat.primitives.serialization")
     _oaep()
 
 
