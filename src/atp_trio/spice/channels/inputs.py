@@ -127,8 +127,11 @@ class InputsChannel(SpiceChannel):
         Cancellation: a beginning of the text was typed, and no key is down.
         """
         strokes = (get_layout(layout) if isinstance(layout, str) else layout).keystrokes(text)
+        is_sensitive = any(stroke.caps_sensitive for stroke in strokes)
+        if is_sensitive:
+            await self._wait_until(lambda: self._modifiers is not None)  # a server tells them first of all
         caps = self.modifiers & KeyboardModifierFlag.CAPS_LOCK
-        must_change = bool(caps) and any(stroke.caps_sensitive for stroke in strokes)
+        must_change = bool(caps) and is_sensitive
         if must_change:
             await self.set_modifiers(self.modifiers & ~caps)
         try:
