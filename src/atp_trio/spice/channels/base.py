@@ -335,7 +335,7 @@ class SpiceChannel:
             return
         self.server_caps, self.link_timings = link.server_caps, link.timings
         self._core, self._outbox = link.core, Outbox(link.stream)
-        self._inbox = Inbox(link.core, self._outbox, self._handle, self._batch_handled)
+        self._inbox = Inbox(link.core, self._outbox, self._handle, self._batch_handled, self._handle_found)
         try:
             async with trio.open_nursery() as nursery:
                 self._tasks = nursery.cancel_scope
@@ -387,6 +387,10 @@ class SpiceChannel:
             self._cause.__cause__ = error
             log.info("%s", self._cause)
         self._tasks.cancel()
+
+    def _handle_found(self, core: ChannelCore) -> bool:  # noqa: ARG002
+        """Handle what comes next as it lies in the receive buffer; whether that was done for anything."""
+        return False
 
     def _handle(self, message: Message) -> Awaitable[None] | None:
         handler = self._handlers.get(type(message))

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any, Final
 
 import attrs
@@ -25,6 +26,7 @@ from atp_trio.spice.channels.session import GLZ_WINDOW_PIXELS, PIXMAP_CACHE_PIXE
 from atp_trio.spice.codec import lz4
 from atp_trio.spice.codec.video import VideoCodec, available_codecs, is_imported
 from atp_trio.spice.imaging.cache import ImagePending
+from atp_trio.spice.imaging.fast import Drawn
 from atp_trio.spice.imaging.screen import Damage, Screen
 from atp_trio.spice.imaging.screenshot import Screenshot
 from atp_trio.spice.imaging.stream import FRAMES, DisplayStream, DisplayStreams, StreamStatistics
@@ -33,6 +35,7 @@ from atp_trio.spice.messages.display import DisplayCap, VideoCodecType
 from atp_trio.spice.messages.geometry import Rect
 from atp_trio.spice.messages.image import Image, ImageCompression, ImageType
 from atp_trio.spice.messages.link import ChannelType
+from atp_trio.spice.protocol.channel import ChannelCore
 from atp_trio.spice.protocol.stream_report import StreamReports
 from atp_trio.spice.wire import Message
 
@@ -341,6 +344,17 @@ class DisplayChannel(SpiceChannel):
             )
         )
 
+    def _handle_found(self, core: ChannelCore) -> bool:
+        if self._drawing.locked() or (found := core.peek()) is None:
+            return False
+        started = time.perf_counter()
+        drawn = self.screen.apply_found(found.table, found.row, found.buffer)
+        if drawn is None:
+            return False
+        core.skip(drawn.messages)
+        self._drawn_found(drawn, started)
+        return True
+
     def _handle(self, message: Message) -> Awaitable[None] | None:
         if type(message) in self._handlers:
             return super()._handle(message)
@@ -404,6 +418,18 @@ class DisplayChannel(SpiceChannel):
                 watch.touch(damage)
         if isinstance(message, FRAMES):
             self._report(message, now)
+        self._changed.unpark_all()
+
+    def _drawn_found(self, drawn: Drawn, started: float) -> None:
+        assert self._inbox is not None
+        now = time.perf_counter()
+        self._drawing_seconds += now - started
+        self._updates += drawn.messages
+        self._pixels += drawn.pixels
+        self._latencies.extend(repeat(now - self._inbox.received_at, drawn.messages))
+        for watch in self._watches:
+            if not watch.seen.is_set() and drawn.touches(0, watch.region):
+                watch.seen.set()
         self._changed.unpark_all()
 
     # --- video streams

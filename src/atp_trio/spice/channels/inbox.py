@@ -44,6 +44,8 @@ class Inbox:
         outbox: Where the core's answers go; its stream is received from.
         handle: Handles a message; gives what to wait for before the next, if anything.
         handled: Called when all that was there has been handled.
+        handle_found: Handles messages as they lie in the receive buffer, as many as it can of those that come next; gives
+            whether there were any.
 
     Attributes:
         received_at: When (`time.perf_counter`) the messages that are being handled were received.
@@ -56,6 +58,7 @@ class Inbox:
         outbox: Outbox,
         handle: Callable[[Message], Awaitable[None] | None],
         handled: Callable[[], None],
+        handle_found: Callable[[ChannelCore], bool] = lambda _: False,
     ) -> None:
         self.received_at = 0.0
         self.handling_seconds = 0.0
@@ -63,6 +66,7 @@ class Inbox:
         self._outbox = outbox
         self._handle = handle
         self._handled = handled
+        self._handle_found = handle_found
         self._sleeps = False  # the reader waits for the kernel and holds no view of the buffer
         self._slice_ends = 0.0
 
@@ -138,6 +142,10 @@ class Inbox:
         """Handle messages until none is left, which gives None, or until something has to be waited for."""
         core = self._core
         while True:
+            if self._handle_found(core):
+                if self._is_slice_over():
+                    return TURN
+                continue
             try:
                 message = core.next_message()
             except (UnknownMessage, UnexpectedMessage) as error:
@@ -148,8 +156,12 @@ class Inbox:
             waiting = self._handle(message)
             if waiting is not None:
                 return waiting
-            if core.has_data_to_send:
-                # An ACK is due: the server goes on while we handle the rest.
-                self.flush()
-            if time.perf_counter() > self._slice_ends:
+            if self._is_slice_over():
                 return TURN
+
+    def _is_slice_over(self) -> bool:
+        """Between two messages: whether other tasks should get their turn."""
+        if self._core.has_data_to_send:
+            # An ACK is due: the server goes on while we handle the rest.
+            self.flush()
+        return time.perf_counter() > self._slice_ends

@@ -16,12 +16,14 @@ from typing import Any, TypeAlias
 import attrs
 
 from atp_trio.errors import ImageError
+from atp_trio.spice.codec.framing import FrameTable
 from atp_trio.spice.codec.glz import GlzWindow
 from atp_trio.spice.imaging import rop
 from atp_trio.spice.imaging.cache import ImageCache, ImagePending
 from atp_trio.spice.imaging.composite import draw_composite
 from atp_trio.spice.imaging.decode import Unsupported
 from atp_trio.spice.imaging.draw import DRAWING, Drawing, Operation, is_surface
+from atp_trio.spice.imaging.fast import Drawn, FastPath
 from atp_trio.spice.imaging.images import Images, Loaded
 from atp_trio.spice.imaging.pixel import Argb, Picture
 from atp_trio.spice.imaging.place import place
@@ -102,6 +104,7 @@ class Screen:
         self._cache = cache
         self._damage: Damage | None = None
         self._images = Images(cache, window, self.surfaces)
+        self._fast = FastPath(self.surfaces, cache, window, self.reasons)
 
     @property
     def primary(self) -> Surface | None:
@@ -151,6 +154,24 @@ class Screen:
         else:
             self.drawn[name] += 1
         return self._damage
+
+    def apply_found(self, table: FrameTable, row: int, buffer: memoryview) -> Drawn | None:
+        """Apply messages as they lie in a receive buffer, until one comes that is not of a frequent and simple form.
+
+        What they do, and what is counted, is what `apply` does; the next message is for `apply`, unless this only paused.
+
+        Args:
+            table: Messages that a framer found.
+            row: That of the first one to apply.
+            buffer: Where they lie.
+
+        Returns:
+            What they changed; None if the first one is for `apply` already.
+        """
+        drawn = self._fast.draw(table, row, buffer)
+        if drawn is not None:
+            self.drawn.update(drawn.counts)
+        return drawn
 
     def draw_frame(self, surface_id: int, pixels: Argb, dest: Rect, clip: Clip, *, top_down: bool = True) -> Damage | None:
         """Draw a frame of a video stream, scaled to its place.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import attrs
 import numpy as np
 
@@ -50,15 +52,20 @@ class Surfaces:
 
     Attributes:
         pixels: How many pixels they have together.
+        changes: How often a surface came or went.
     """
 
     def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
         self.pixels = 0
+        self.changes = 0
         self._max_pixels = max_pixels
         self._surfaces: dict[int, Surface] = {}
 
     def __len__(self) -> int:
         return len(self._surfaces)
+
+    def __iter__(self) -> Iterator[Surface]:
+        return iter(self._surfaces.values())
 
     def get(self, id: int) -> Surface | None:  # noqa: A002 - the protocol's name
         """The surface of that id, if there is one."""
@@ -93,6 +100,7 @@ class Surfaces:
         if self.pixels + width * height > self._max_pixels:
             raise ImageError(f"surface {id} of {width}x{height}: the surfaces would have more than {self._max_pixels} pixels")
         self.pixels += width * height
+        self.changes += 1
         surface = self._surfaces[id] = Surface(id, surface_format, np.zeros((height, width), DTYPES[surface_format]))
         return surface
 
@@ -101,3 +109,4 @@ class Surfaces:
         old = self._surfaces.pop(id, None)
         if old is not None:
             self.pixels -= old.pixels.size
+            self.changes += 1

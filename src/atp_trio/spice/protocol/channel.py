@@ -18,12 +18,14 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from operator import length_hint
 from typing import Final
 
 import attrs
 
 from atp_trio.errors import LocalProtocolError, MalformedMessage, UnexpectedMessage, UnknownMessage
-from atp_trio.spice.codec.framing import Framer, HeaderKind, pack_full_header, pack_mini_header, sub_messages
+from atp_trio.spice.codec.framing import Framer, FrameTable, HeaderKind, pack_full_header, pack_mini_header, sub_messages
 from atp_trio.spice.messages import base
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.protocol.buffer import ReceiveBuffer
@@ -71,16 +73,17 @@ class AckWindow:
         """A SET_ACK came."""
         self.generation, self.window, self.left = generation, window, window
 
-    def count(self) -> bool:
-        """A message came; whether an ACK is due."""
+    def count(self, messages: int = 1) -> int:
+        """So many messages came; how many ACKs are due."""
         if not self.left:
-            return False
-        self.left -= 1
-        if self.left:
-            return False
-        self.left = self.window
-        self.acks += 1
-        return True
+            return 0
+        if messages < self.left:
+            self.left -= messages
+            return 0
+        more, beyond = divmod(messages - self.left, self.window)
+        self.left = self.window - beyond
+        self.acks += 1 + more
+        return 1 + more
 
 
 @attrs.define(eq=False)
@@ -119,6 +122,24 @@ class SendWindow:
         """ACK came."""
         if self._synced:
             self.unacknowledged = max(0, self.unacknowledged - self.window)
+
+
+@attrs.frozen(eq=False)
+class FoundMessages:
+    """Messages of the wire as they lie in the receive buffer, for those who handle them there.
+
+    Attributes:
+        table: Where they lie.
+        row: That of the next message; neither it nor any behind it has been taken.
+        buffer: The receive buffer.
+    """
+
+    table: FrameTable
+    row: int
+    buffer: memoryview = attrs.field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.table) - self.row
 
 
 @attrs.define(eq=False)
@@ -265,19 +286,59 @@ class ChannelCore:
                 raise MalformedMessage("a list of messages inside a list of messages")
             return sub
         outer, self._outer = self._outer, None
-        if self.ack.count():
-            self.send(base.Ack())
+        self._acknowledge(1)
         return outer
 
     def _next_row(self) -> tuple[int, int, int, int, int] | None:
         row = next(self._rows, None)
         while row is None and self._more:
-            buffer = self._buffer
-            found = self._framer.frames(buffer.data, buffer.start, buffer.end)
-            buffer.start, self._needed, self._more = found.consumed, found.needed, found.more
-            self._rows = found.rows()
+            self._find()
             row = next(self._rows, None)
         return row
+
+    def _find(self) -> None:
+        buffer = self._buffer
+        found = self._framer.frames(buffer.data, buffer.start, buffer.end)
+        buffer.start, self._needed, self._more = found.consumed, found.needed, found.more
+        self._rows = found.rows()
+
+    def _acknowledge(self, messages: int) -> None:
+        for _ in range(self.ack.count(messages)):
+            self.send(base.Ack())
+
+    def peek(self) -> FoundMessages | None:
+        """The messages that come next, if any are there: some of them may be handled as they lie, and then passed with `skip`.
+
+        Good until the next call of `next_message`. What is wrong with a message is for `next_message` to tell.
+        """
+        if self._error is not None or self._outer is not None:
+            return None
+        while not (left := length_hint(self._rows)):
+            if not self._more:
+                return None
+            try:
+                self._find()
+            except MalformedMessage:
+                return None
+        self._taking = True  # the buffer must stay as it is
+        found = self._framer.table
+        return FoundMessages(found, found.count - left, self._buffer.data)
+
+    def skip(self, count: int) -> None:
+        """Take note that the next messages, of those that `peek` gave, were handled as they lay: taken and fully processed.
+
+        They must be messages that concern neither the transport nor the order of messages, and have no sub-messages.
+
+        Raises:
+            LocalProtocolError: There are not so many.
+        """
+        if not 0 <= count <= length_hint(self._rows) or self._outer is not None:
+            raise LocalProtocolError(f"{count} messages cannot be skipped")
+        for _, _, _, _, serial in islice(self._rows, count):
+            self._serial_in = max(serial, self._serial_in + 1)
+        self.last_serial = self._serial_in
+        self.traffic.messages_received += count
+        self._acknowledge(count)
 
     def _take(self, number: int, offset: int, size: int) -> Message | None:
         """Read one message and answer it where that is our own business; None when nothing is left to tell."""

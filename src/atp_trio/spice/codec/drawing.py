@@ -1,0 +1,194 @@
+"""The frequent drawing messages, drawn in C as they lie in the receive buffer: no message is made of them.
+
+Theory of operation. One call takes the messages that a framer found, in order, and draws those that it understands completely:
+fills of one colour, and raw, LZ, QUIC, GLZ, cached and surface images copied unscaled, to 32-bit surfaces, with few clip
+rectangles or none, and moves within a surface. It stops before the first message that is anything else, damaged ones included,
+and whoever handles messages one by one takes that one. So nothing here can fail, and the order of all messages is kept. What was
+drawn is counted and its damage kept in C memory, in the `FrameDrawer`, until `take` collects it.
+
+An image of the cache, and one of the GLZ dictionary, is asked for: both are Python's. Larger operations are left out
+(`enum draw_limit`): they are worth a thread. After some two milliseconds of work a call pauses, so that its caller can let others
+have their turn.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from _spice_codec import ffi, lib
+from atp_trio.errors import ConfigError
+from atp_trio.spice.codec.framing import FrameTable
+from atp_trio.spice.codec.raster import Pixels, address
+
+__all__ = ["DrawStatus", "FrameDrawer", "Run", "WantedImage"]
+
+# Rectangles: a table of frames has 512 rows, most of one rectangle each.
+_DAMAGE_CAPACITY = 1024
+# The QUIC decoder's table of short codewords.
+_LOOKUP = ffi.new("uint16_t[]", lib.quic_lookup_size())
+lib.quic_make_lookup(_LOOKUP)
+_BYTES = ffi.typeof("uint8_t[]")
+# The messages by `enum draw_kind`.
+_MESSAGES = ("CopyBits", "DrawFill", "DrawCopy", "DrawBlend")
+
+
+class DrawStatus(enum.IntEnum):
+    """Why a call has ended."""
+
+    ALL = lib.DRAW_ALL
+    """Every message is drawn."""
+    OTHER = lib.DRAW_OTHER
+    """The next message is to be handled by other means."""
+    IMAGE = lib.DRAW_IMAGE
+    """The next message shows an image that is the caller's, `FrameDrawer.wanted`: call again with its pixels."""
+    PAUSED = lib.DRAW_PAUSED
+    """So much was drawn that others should have their turn: call `take`, and again."""
+
+
+_STATUSES = list(DrawStatus)
+
+
+@attrs.frozen
+class WantedImage:
+    """An image that a message shows and that is the caller's to find or decode; the message can be drawn once that is done.
+
+    Attributes:
+        id: Its id in the cache.
+        type: Its type: FROM_CACHE, FROM_CACHE_LOSSLESS or GLZ_RGB, by SPICE's number.
+        width: In pixels.
+        height: In pixels.
+        offset: Where the stream of a GLZ image lies in the buffer.
+        size: How long it is.
+    """
+
+    id: int
+    type: int
+    width: int
+    height: int
+    offset: int
+    size: int
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """What was drawn since the last `take`.
+
+    Attributes:
+        messages: How many messages; each drew something.
+        counts: The same by message name; names without any are left out.
+        pixels: Pixels of the damage's rectangles.
+        damage: The rectangles, in order: at most eight a message, the bounds of those of a message that has more. Shape
+            (rectangles, 5): surface id, left, top, right and bottom, of which the last two lie outside.
+    """
+
+    messages: int
+    counts: Mapping[str, int]
+    pixels: int
+    damage: npt.NDArray[np.uint32]
+
+
+class FrameDrawer:
+    """Draws on one channel's surfaces. For one thread at a time.
+
+    Attributes:
+        wanted: The image that the last call asked for, if it did.
+    """
+
+    def __init__(self) -> None:
+        self.wanted: WantedImage | None = None
+        self._damage = ffi.new("struct draw_damage[]", _DAMAGE_CAPACITY)
+        # Never touched but for compressed images, and then only as far as their size.
+        self._scratch = np.empty(lib.draw_scratch_words(), np.uint32)
+        self._run = ffi.new("struct draw_run *")
+        self._run.damage, self._run.damage_capacity = self._damage, _DAMAGE_CAPACITY
+        self._run.scratch = ffi.cast("uint32_t *", address(self._scratch))
+        self._run.quic_lookup = _LOOKUP
+        self._picture = ffi.new("struct draw_picture *")
+        self._surfaces: Any = ffi.NULL
+        self._arrays: list[Pixels] = []
+
+    def set_surfaces(self, surfaces: Mapping[int, Pixels]) -> None:
+        """Tell which surfaces there are from now on.
+
+        Args:
+            surfaces: Those of 32-bit pixels by id: (height, width) uint32, rows tight and top-down. They are held.
+
+        Raises:
+            ConfigError: A surface is not of this kind.
+        """
+        for pixels in surfaces.values():
+            _require_plain(pixels)
+        self._arrays = list(surfaces.values())
+        self._surfaces = ffi.new(
+            "struct draw_surface[]",
+            [(id_, pixels.shape[1], pixels.shape[0], address(pixels)) for id_, pixels in surfaces.items()],
+        )
+        self._run.surfaces, self._run.surface_count = self._surfaces, len(self._arrays)
+
+    def draw(
+        self, table: FrameTable, row: int, buffer: bytes | bytearray | memoryview, picture: Pixels | None = None
+    ) -> tuple[int, DrawStatus]:
+        """Draw the messages of a table, from this row on, until one is not for us.
+
+        Args:
+            table: What the framer found.
+            row: The row to begin with.
+            buffer: The buffer it looked at.
+            picture: The pixels of the image that the last call asked for: (height, width) uint32, rows top-down at
+                any distance. It is held until the end of the call.
+
+        Returns:
+            The row after the last message that was drawn, and why no more were.
+
+        Raises:
+            ConfigError: There is no such row, or the picture is not of this kind or was not asked for.
+        """
+        if not 0 <= row <= table.count:
+            raise ConfigError(f"row {row} of a table of {table.count}")
+        run = self._run
+        before = run.drawn
+        given = ffi.NULL if picture is None else self._given(picture)
+        data = ffi.from_buffer(_BYTES, buffer)
+        try:
+            run.picture = given
+            status = lib.draw_frames(run, data, len(data), table.frames + row, table.count - row)
+        finally:
+            ffi.release(data)  # see `Framer.frames`
+            run.picture = ffi.NULL
+        self.wanted = None
+        if status == lib.DRAW_IMAGE:
+            wanted = run.wanted
+            self.wanted = WantedImage(wanted.id, wanted.type, wanted.width, wanted.height, wanted.offset, wanted.size)
+        return row + run.drawn - before, _STATUSES[status]
+
+    def take(self) -> Run:
+        """What was drawn since the last time."""
+        run = self._run
+        damage = np.frombuffer(ffi.buffer(self._damage), np.uint32, run.damage_count * 5).reshape(-1, 5).copy()
+        taken = Run(run.drawn, {name: run.counts[i] for i, name in enumerate(_MESSAGES) if run.counts[i]}, run.pixels, damage)
+        if run.work >= lib.DRAW_MAX_WORK:
+            run.work = 0
+        run.drawn = run.pixels = run.damage_count = 0
+        run.counts = [0] * len(_MESSAGES)
+        return taken
+
+    def _given(self, picture: Pixels) -> Any:
+        if self.wanted is None or picture.shape != (self.wanted.height, self.wanted.width):
+            raise ConfigError(f"a picture of {picture.shape}, and {self.wanted} was asked for")
+        if picture.dtype != np.uint32 or picture.strides[1] != picture.itemsize:
+            raise ConfigError(f"a picture's pixels are {picture.dtype}, {picture.strides[1]} bytes apart")
+        given = self._picture
+        given.height, given.width = picture.shape
+        given.pixels, given.stride = address(picture), picture.strides[0]
+        return given
+
+
+def _require_plain(pixels: Pixels) -> None:
+    if pixels.ndim != 2 or pixels.dtype != np.uint32 or not pixels.flags.c_contiguous:
+        raise ConfigError(f"pixels are {pixels.shape} {pixels.dtype}, and not tight rows of uint32")

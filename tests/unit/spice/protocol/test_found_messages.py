@@ -1,0 +1,113 @@
+"""Messages that are handled as they lie in the receive buffer: `peek` and `skip` beside `next_message`."""
+
+import pytest
+
+from atp_trio.errors import LocalProtocolError, MalformedMessage
+from atp_trio.spice.messages import base, display
+from atp_trio.spice.messages.link import ChannelType
+from atp_trio.spice.protocol.channel import AckWindow, ChannelCore
+from atp_trio.spice.wire import Role
+
+
+def sent(*messages, mini_header=True):
+    server = ChannelCore(Role.SERVER, ChannelType.DISPLAY, mini_header=mini_header)
+    for message in messages:
+        server.send(message)
+    return b"".join(server.data_to_send())
+
+
+def new_core(data=b"", *, mini_header=True):
+    core = ChannelCore(Role.CLIENT, ChannelType.DISPLAY, mini_header=mini_header)
+    core.receive_data(data)
+    return core
+
+
+def test_nothing_is_found_where_nothing_is():
+    core = new_core()
+    assert core.peek() is None
+    core.receive_data(sent(display.Mark())[:3])
+    assert core.peek() is None
+    core.receive_data(sent(display.Mark())[3:])
+    found = core.peek()
+    assert len(found) == 1
+    assert list(found.table)[found.row][0] == display.Mark.numbers[Role.SERVER]
+
+
+@pytest.mark.parametrize("mini_header", [True, False])
+def test_what_was_skipped_counts_as_processed(mini_header):
+    core = new_core(sent(*[display.Mark()] * 5, display.Reset(), mini_header=mini_header), mini_header=mini_header)
+    assert isinstance(core.next_message(), display.Mark)
+    assert core.last_serial == 0
+    assert len(core.peek()) == 5
+    core.skip(4)
+    assert core.last_serial == 5
+    assert core.traffic.messages_received == 5
+    assert isinstance(core.next_message(), display.Reset)
+    assert core.last_serial == 5
+    assert core.next_message() is None
+    assert core.last_serial == 6
+
+
+def test_the_buffer_stays_until_everything_was_taken():
+    core = new_core(sent(display.Mark(), display.Mark()))
+    core.peek()
+    with pytest.raises(LocalProtocolError):
+        core.free_space()
+    core.skip(2)
+    with pytest.raises(LocalProtocolError):
+        core.free_space()
+    assert core.peek() is None
+    assert core.next_message() is None
+    core.free_space()
+
+
+def test_more_than_there_is_cannot_be_skipped():
+    core = new_core(sent(display.Mark(), display.Mark()))
+    with pytest.raises(LocalProtocolError):
+        core.skip(1)
+    core.peek()
+    for count in (3, -1):
+        with pytest.raises(LocalProtocolError):
+            core.skip(count)
+    core.skip(0)
+    assert core.traffic.messages_received == 0
+
+
+def test_what_is_malformed_is_for_next_message_to_tell():
+    core = new_core(sent(display.Mark()) + b"\x66\x00\xff\xff\xff\xff")
+    assert len(core.peek()) == 1
+    core.skip(1)
+    assert core.peek() is None
+    for _ in range(2):
+        with pytest.raises(MalformedMessage, match="announces"):
+            core.next_message()
+        assert core.peek() is None
+
+
+def test_sub_messages_are_not_skipped():
+    # A message with a list behind it: its sub-messages come first, and until they were taken nothing is found.
+    sub = b"\x66\x00\x00\x00\x00\x00"
+    body = b"\x01\x00\x06\x00\x00\x00" + sub
+    header = (1).to_bytes(8, "little") + b"\x08\x00" + len(body).to_bytes(4, "little") + b"\x00\x00\x00\x00"
+    core = new_core(header + body, mini_header=False)
+    assert len(core.peek()) == 1
+    assert isinstance(core.next_message(), display.Mark)
+    assert core.peek() is None
+    with pytest.raises(LocalProtocolError):
+        core.skip(0)
+    assert core.next_message() is None
+
+
+@pytest.mark.parametrize("window", [0, 1, 2, 7, 40])
+def test_acks_are_those_of_single_messages(window):
+    one_by_one, together = AckWindow(), AckWindow()
+    for ack in (one_by_one, together):
+        ack.set(1, window)
+    for count in (1, 0, 3, 7, 100, 2, 13):
+        assert sum(one_by_one.count() for _ in range(count)) == together.count(count)
+        assert (one_by_one.left, one_by_one.acks) == (together.left, together.acks)
+    core = new_core(sent(base.SetAck(generation=1, window=window), *[display.Mark()] * 100))
+    assert len(core.peek()) == 101
+    assert isinstance(core.next_message(), display.Mark)
+    core.skip(99)
+    assert core.ack.acks == (100 // window if window else 0)
