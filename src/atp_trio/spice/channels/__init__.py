@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from atp_trio.spice.channels.base import ChannelStatistics, LinkTimings, MessageChannel, SpiceChannel
 from atp_trio.spice.channels.cursor import CursorChannel
-from atp_trio.spice.channels.display import DisplayChannel, DisplayStatistics, Monitor
+from atp_trio.spice.channels.display import DisplayChannel, DisplayStatistics
 from atp_trio.spice.channels.inputs import InputsChannel
 from atp_trio.spice.channels.main import MainChannel, OfferedChannel
+from atp_trio.spice.channels.watching import Monitor
 from atp_trio.spice.messages.link import ChannelType
 
 CHANNELS: Mapping[ChannelType, type[SpiceChannel]] = {

@@ -1,21 +1,18 @@
-"""The display channel: what a screen shows, and waiting for it.
+"""The display channel: what a screen shows. Looking at it and waiting for it are in `watching`.
 
 Source: SPICE protocol reference, sections 9 to 12.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any, Final
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 import trio
 
 from atp_trio.errors import ConfigError, LocalProtocolError
@@ -23,16 +20,15 @@ from atp_trio.spice.channels.base import Connect, Link, SpiceChannel
 from atp_trio.spice.channels.inbox import log
 from atp_trio.spice.channels.main import MainChannel
 from atp_trio.spice.channels.session import GLZ_WINDOW_PIXELS, PIXMAP_CACHE_PIXELS, Session
+from atp_trio.spice.channels.watching import WatchedChannel
 from atp_trio.spice.codec import lz4
 from atp_trio.spice.codec.video import VideoCodec, available_codecs, is_imported
 from atp_trio.spice.imaging.cache import ImagePending
 from atp_trio.spice.imaging.fast import Drawn
-from atp_trio.spice.imaging.screen import Damage, Screen
-from atp_trio.spice.imaging.screenshot import Screenshot
+from atp_trio.spice.imaging.screen import Damage
 from atp_trio.spice.imaging.stream import FRAMES, DisplayStream, DisplayStreams, StreamStatistics
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.display import DisplayCap, VideoCodecType
-from atp_trio.spice.messages.geometry import Rect
 from atp_trio.spice.messages.image import Image, ImageCompression, ImageType
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.protocol.channel import ChannelCore
@@ -92,74 +88,14 @@ class DisplayStatistics:
     streams: tuple[StreamStatistics, ...]
 
 
-@attrs.frozen
-class Monitor:
-    """A monitor: which part of which surface it shows."""
-
-    id: int
-    surface_id: int
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-@attrs.frozen(eq=False)
-class LiveScreen:
-    """The screen as it is at this moment: what a predicate of `wait_until` looks at."""
-
-    _screen: Screen
-
-    @property
-    def width(self) -> int:
-        """In pixels."""
-        return self._screen.surfaces[0].width
-
-    @property
-    def height(self) -> int:
-        """In pixels."""
-        return self._screen.surfaces[0].height
-
-    @property
-    def pixels(self) -> npt.NDArray[np.uint32]:
-        """A copy of everything: shape (height, width), rows top-down, numbers `0x00RRGGBB`."""
-        return self._screen.copy()
-
-    def region(self, x: int, y: int, width: int, height: int) -> npt.NDArray[np.uint32]:
-        """A copy of a part, as `pixels`; what lies outside the screen is left out."""
-        return self._screen.copy(Rect.at(x, y, width, height))
-
-
-@attrs.define(eq=False)
-class _Watch:
-    """Somebody who waits for a part of the screen to be drawn on."""
-
-    region: Rect | None
-    seen: trio.Event = attrs.field(factory=trio.Event)
-
-    def touch(self, damage: Damage) -> None:
-        if damage.surface_id == 0 and (
-            self.region is None or any(not rect.intersection(self.region).is_empty for rect in damage.rects)
-        ):
-            self.seen.set()
-
-
-class DisplayChannel(SpiceChannel):
-    """The screen of one graphics device.
-
-    Attributes:
-        screen: The surfaces, and what was counted while drawing on them. To be looked at between checkpoints only: while the
-            channel's task waits for a worker thread, that thread draws.
-    """
+class DisplayChannel(WatchedChannel):
+    """The screen of one graphics device."""
 
     # DISPLAY_INIT goes out as soon as the channel is open; a server may die when it closes before its first message was read.
     needs_first_message = True
 
     def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
         super().__init__(session, channel_type, channel_id)
-        self.screen = Screen(session.images, session.glz)
-        self._drawing = trio.Lock()  # held while pixels change in a thread, and while they are read in one
-        self._watches: set[_Watch] = set()
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._updates = 0
         self._pixels = 0
@@ -196,25 +132,6 @@ class DisplayChannel(SpiceChannel):
         await super().run(look_and_connect)
 
     # --- for callers
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether there is a complete picture."""
-        return self.screen.primary is not None and self.screen.marked
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Width and height of the primary surface in pixels; None while there is none."""
-        primary = self.screen.primary
-        return (primary.width, primary.height) if primary else None
-
-    @property
-    def monitors(self) -> tuple[Monitor, ...]:
-        """The monitors that the guest has set up; one as large as the screen where it says nothing."""
-        heads = [Monitor(one.monitor_id, one.surface_id, one.x, one.y, one.width, one.height) for one in self.screen.monitors]
-        if not heads and self.size:
-            heads = [Monitor(0, 0, 0, 0, *self.size)]
-        return tuple(heads)
 
     @property
     def streams(self) -> tuple[DisplayStream, ...]:
@@ -279,55 +196,6 @@ class DisplayChannel(SpiceChannel):
         self._open_parts()
         if cap not in self.server_caps:
             raise LocalProtocolError(f"{self.name}: the server has no {cap.name}")
-
-    async def wait_ready(self) -> None:
-        """Wait until there is a complete picture.
-
-        Raises:
-            ConnectionLost: The channel has ended.
-        """
-        await self._wait_until(lambda: self.is_ready)
-
-    async def screenshot(self, region: Rect | None = None) -> Screenshot:
-        """What the screen shows, or a part of it, as soon as there is a complete picture.
-
-        Raises:
-            ConnectionLost: The channel has ended.
-        """
-        await self.wait_ready()
-        async with self._drawing:
-            return Screenshot(self.screen.copy(region))
-
-    async def wait_damage(self, region: Rect | None = None) -> None:
-        """Wait until the server draws something that touches the region (or anything).
-
-        Raises:
-            ConnectionLost: The channel has ended.
-        """
-        with _watching(self._watches, region) as watch:
-            await self._wait_watch(watch)
-
-    async def wait_until(self, predicate: Callable[[LiveScreen], bool], region: Rect | None = None) -> None:
-        """Wait until the screen is as wanted: the predicate is asked at once and after every change that touches the region.
-
-        Args:
-            predicate: Is given the screen as it is, and must not take long.
-            region: Changes outside of it are not looked at.
-
-        Raises:
-            ConnectionLost: The channel has ended.
-        """
-        with _watching(self._watches, region) as watch:
-            await self.wait_ready()
-            while True:
-                async with self._drawing:
-                    if self.screen.primary is not None and predicate(LiveScreen(self.screen)):
-                        return
-                await self._wait_watch(watch)
-
-    async def _wait_watch(self, watch: _Watch) -> None:
-        await self._wait_until(watch.seen.is_set)
-        watch.seen = trio.Event()
 
     # --- what the server says
 
@@ -428,8 +296,7 @@ class DisplayChannel(SpiceChannel):
         self._pixels += drawn.pixels
         self._latencies.extend(repeat(now - self._inbox.received_at, drawn.messages))
         for watch in self._watches:
-            if not watch.seen.is_set() and drawn.touches(0, watch.region):
-                watch.seen.set()
+            watch.touch_all(drawn)
         self._changed.unpark_all()
 
     # --- video streams
@@ -480,14 +347,3 @@ def _is_heavy(message: Message) -> bool:
     )
     pixels = max(base.box.width * base.box.height, image.width * image.height if image else 0)
     return bool(pixels > (INLINE_COPY_PIXELS if copied else INLINE_PIXELS))
-
-
-@contextlib.contextmanager
-def _watching(watches: set[_Watch], region: Rect | None) -> Iterator[_Watch]:
-    """Watch the screen for the time of the block."""
-    watch = _Watch(region)
-    watches.add(watch)
-    try:
-        yield watch
-    finally:
-        watches.discard(watch)

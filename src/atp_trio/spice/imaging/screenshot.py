@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from atp_trio.errors import ConfigError
+from atp_trio.spice.imaging.cursor import CursorShape
+from atp_trio.spice.imaging.pixel import RGB, Argb
 
 FORMATS = (".png", ".ppm")
 
@@ -75,3 +77,25 @@ def check_format(path: str | Path) -> Path:
     if target.suffix.lower() not in FORMATS:
         raise ConfigError(f"{target.name}: a picture's name ends in {' or '.join(FORMATS)}")
     return target
+
+
+def draw_cursor(pixels: Argb, shape: CursorShape, x: int, y: int) -> None:
+    """Draw a pointer into a picture.
+
+    Args:
+        pixels: The picture, shape (height, width), numbers `0x00RRGGBB`; changed in place.
+        shape: The pointer.
+        x: The column of the picture that its hot spot is at; what of the pointer lies outside is left out.
+        y: The row.
+    """
+    left, top = x - shape.hot_x, y - shape.hot_y
+    below = pixels[max(top, 0) : max(top + shape.pixels.shape[0], 0), max(left, 0) : max(left + shape.pixels.shape[1], 0)]
+    rows, columns = max(-top, 0), max(-left, 0)
+    over = shape.pixels[rows : rows + below.shape[0], columns : columns + below.shape[1]]
+    clear = 255 - (over >> 24)
+    mixed = np.zeros_like(below)
+    for shift in (0, 8, 16):
+        # Premultiplied; a shape whose colours exceed its alpha must not spill into the next one.
+        level = (over >> shift & 255) + ((below >> shift & 255) * clear + 127) // 255
+        mixed |= np.minimum(level, 255) << shift
+    below[...] = mixed & RGB
