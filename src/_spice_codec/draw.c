@@ -178,9 +178,9 @@ static bool has_mask(const uint8_t *mask)
 
 static void add_damage(struct draw_run *run, const struct draw_surface *surface, struct rect area)
 {
-    run->damage[run->damage_count++] = (struct draw_damage){surface->id, (uint32_t)area.left, (uint32_t)area.top,
+    run->damage[run->totals.damage_count++] = (struct draw_damage){surface->id, (uint32_t)area.left, (uint32_t)area.top,
                                                             (uint32_t)area.right, (uint32_t)area.bottom};
-    run->pixels += area_pixels(area);
+    run->totals.pixels += area_pixels(area);
 }
 
 static void add_all_damage(struct draw_run *run, const struct base *base)
@@ -498,8 +498,8 @@ static int draw_frame(struct draw_run *run, const struct spice_frame *frame, str
     }
     if (status != DRAW_ALL)
         return status;
-    run->counts[kind]++;
-    run->drawn++;
+    run->totals.counts[kind]++;
+    run->totals.drawn++;
     run->work += WORK_MESSAGE;
     run->picture = NULL;
     return DRAW_ALL;
@@ -509,7 +509,7 @@ int draw_frames(struct draw_run *run, const uint8_t *data, size_t size, const st
 {
     for (uint32_t i = 0; i < count; i++) {
         const struct spice_frame *frame = &frames[i];
-        if (run->work >= DRAW_MAX_WORK || run->damage_capacity - run->damage_count < DRAW_MAX_DAMAGE)
+        if (run->work >= DRAW_MAX_WORK || run->damage_capacity - run->totals.damage_count < DRAW_MAX_DAMAGE)
             return DRAW_PAUSED;
         if (frame->sub_list || frame->offset > size || frame->size > size - frame->offset)
             return DRAW_OTHER;

@@ -66,7 +66,15 @@ struct draw_damage {
     uint32_t bottom;
 };
 
-/* What drawing needs and tells. It adds to the counts, the damage and the work, which the caller sets back. */
+/* What has been drawn, without padding. */
+struct draw_totals {
+    uint64_t pixels;             /* of the damage's rectangles */
+    uint32_t damage_count;       /* rectangles */
+    uint32_t drawn;              /* messages */
+    uint32_t counts[DRAW_KINDS]; /* the same by enum draw_kind */
+};
+
+/* What drawing needs and tells. It adds to the totals, the damage and the work, which the caller sets back. */
 struct draw_run {
     const struct draw_surface *surfaces;
     uint32_t surface_count;
@@ -76,10 +84,7 @@ struct draw_run {
     uint32_t *scratch;          /* draw_scratch_words() of them */
     const struct draw_picture *picture; /* what the last call asked for, which showed the first message; or NULL */
 
-    uint32_t damage_count;
-    uint32_t drawn;             /* messages */
-    uint32_t counts[DRAW_KINDS]; /* the same by enum draw_kind */
-    uint64_t pixels;            /* of the damage's rectangles */
+    struct draw_totals totals;
     uint64_t work;
     struct draw_wanted wanted;  /* DRAW_IMAGE: which image */
 };
@@ -92,7 +97,7 @@ size_t draw_scratch_words(void);
 
 /*
  * Draw the messages frames[0, count) of the buffer data[0, size), in order, until one is not for us. Returns enum draw_status;
- * how many were drawn has been added to run->drawn.
+ * how many were drawn has been added to run->totals.drawn.
  */
 int draw_frames(struct draw_run *run, const uint8_t *data, size_t size, const struct spice_frame *frames, uint32_t count);
 

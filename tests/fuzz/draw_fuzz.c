@@ -39,8 +39,8 @@ static void *take(size_t size)
 
 static void check_damage(const struct draw_run *run)
 {
-    require(run->damage_count <= run->damage_capacity, "damage has room");
-    for (uint32_t i = 0; i < run->damage_count; i++) {
+    require(run->totals.damage_count <= run->damage_capacity, "damage has room");
+    for (uint32_t i = 0; i < run->totals.damage_count; i++) {
         const struct draw_damage *one = &run->damage[i];
         require(one->surface_id < SURFACES && one->left < one->right && one->right <= sizes[one->surface_id][0] &&
                     one->top < one->bottom && one->bottom <= sizes[one->surface_id][1],
@@ -54,12 +54,12 @@ static uint32_t draw_all(struct draw_run *run, const uint8_t *data, size_t size,
     uint32_t at = 0, total = 0;
     uint8_t *image = NULL;
     while (at < count) {
-        run->drawn = run->damage_count = 0;
+        run->totals.drawn = run->totals.damage_count = 0;
         int status = draw_frames(run, data, size, frames + at, count - at);
-        require(run->drawn <= count - at, "no more is drawn than there is");
+        require(run->totals.drawn <= count - at, "no more is drawn than there is");
         check_damage(run);
-        at += run->drawn;
-        total += run->drawn;
+        at += run->totals.drawn;
+        total += run->totals.drawn;
         run->picture = NULL;
         free(image);
         image = NULL;

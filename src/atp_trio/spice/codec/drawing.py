@@ -14,6 +14,7 @@ have their turn.
 from __future__ import annotations
 
 import enum
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,11 @@ lib.quic_make_lookup(_LOOKUP)
 _BYTES = ffi.typeof("uint8_t[]")
 # The messages by `enum draw_kind`.
 _MESSAGES = ("CopyBits", "DrawFill", "DrawCopy", "DrawBlend")
+# struct draw_totals, native as C lays it out.
+_unpack_totals = struct.Struct("=QII4I").unpack
+_NO_TOTALS = bytes(ffi.sizeof("struct draw_totals"))
+_DAMAGE_BYTES: int = ffi.sizeof("struct draw_damage")
+_MAX_WORK: int = lib.DRAW_MAX_WORK
 
 
 class DrawStatus(enum.IntEnum):
@@ -75,7 +81,6 @@ class WantedImage:
     size: int
 
 
-@attrs.frozen(eq=False)
 class Run:
     """What was drawn since the last `take`.
 
@@ -83,14 +88,23 @@ class Run:
         messages: How many messages; each drew something.
         counts: The same by message name; names without any are left out.
         pixels: Pixels of the damage's rectangles.
-        damage: The rectangles, in order: at most eight a message, the bounds of those of a message that has more. Shape
-            (rectangles, 5): surface id, left, top, right and bottom, of which the last two lie outside.
     """
 
-    messages: int
-    counts: Mapping[str, int]
-    pixels: int
-    damage: npt.NDArray[np.uint32]
+    __slots__ = ("_damage", "counts", "messages", "pixels")
+
+    def __init__(self, messages: int, counts: Mapping[str, int], pixels: int, damage: bytes) -> None:
+        self.messages = messages
+        self.counts = counts
+        self.pixels = pixels
+        self._damage = damage
+
+    def damage(self) -> npt.NDArray[np.uint32]:
+        """The rectangles, in order: at most eight a message, the bounds of those of a message that has more.
+
+        Returns:
+            Shape (rectangles, 5): surface id, left, top, right and bottom, of which the last two lie outside.
+        """
+        return np.frombuffer(self._damage, np.uint32).reshape(-1, 5)
 
 
 class FrameDrawer:
@@ -102,11 +116,14 @@ class FrameDrawer:
 
     def __init__(self) -> None:
         self.wanted: WantedImage | None = None
-        self._damage = ffi.new("struct draw_damage[]", _DAMAGE_CAPACITY)
+        self._rects = ffi.new("struct draw_damage[]", _DAMAGE_CAPACITY)
+        self._damage = memoryview(ffi.buffer(self._rects))
         # Never touched but for compressed images, and then only as far as their size.
         self._scratch = np.empty(lib.draw_scratch_words(), np.uint32)
         self._run = ffi.new("struct draw_run *")
-        self._run.damage, self._run.damage_capacity = self._damage, _DAMAGE_CAPACITY
+        self._run.damage, self._run.damage_capacity = self._rects, _DAMAGE_CAPACITY
+        self._totals = memoryview(ffi.buffer(ffi.addressof(self._run, "totals")))
+        self._drawn = 0  # as the totals say
         self._run.scratch = ffi.cast("uint32_t *", address(self._scratch))
         self._run.quic_lookup = _LOOKUP
         self._picture = ffi.new("struct draw_picture *")
@@ -152,7 +169,6 @@ class FrameDrawer:
         if not 0 <= row <= table.count:
             raise ConfigError(f"row {row} of a table of {table.count}")
         run = self._run
-        before = run.drawn
         given = ffi.NULL if picture is None else self._given(picture)
         data = ffi.from_buffer(_BYTES, buffer)
         try:
@@ -165,17 +181,22 @@ class FrameDrawer:
         if status == lib.DRAW_IMAGE:
             wanted = run.wanted
             self.wanted = WantedImage(wanted.id, wanted.type, wanted.width, wanted.height, wanted.offset, wanted.size)
-        return row + run.drawn - before, _STATUSES[status]
+        before, self._drawn = self._drawn, run.totals.drawn
+        return row + self._drawn - before, _STATUSES[status]
 
     def take(self) -> Run:
         """What was drawn since the last time."""
-        run = self._run
-        damage = np.frombuffer(ffi.buffer(self._damage), np.uint32, run.damage_count * 5).reshape(-1, 5).copy()
-        taken = Run(run.drawn, {name: run.counts[i] for i, name in enumerate(_MESSAGES) if run.counts[i]}, run.pixels, damage)
-        if run.work >= lib.DRAW_MAX_WORK:
-            run.work = 0
-        run.drawn = run.pixels = run.damage_count = 0
-        run.counts = [0] * len(_MESSAGES)
+        pixels, rects, messages, *counts = _unpack_totals(self._totals)
+        taken = Run(
+            messages,
+            {name: count for name, count in zip(_MESSAGES, counts, strict=True) if count},
+            pixels,
+            bytes(self._damage[: rects * _DAMAGE_BYTES]),
+        )
+        self._totals[:] = _NO_TOTALS
+        self._drawn = 0
+        if self._run.work >= _MAX_WORK:
+            self._run.work = 0
         return taken
 
     def _given(self, picture: Pixels) -> Any:

@@ -55,13 +55,13 @@ class Drawn:
 
     def rects(self, surface_id: int) -> Iterator[Rect]:
         """The rectangles within a surface that hold every changed pixel, in order; they may overlap."""
-        damage = self._run.damage
+        damage = self._run.damage()
         for _, left, top, right, bottom in damage[damage[:, 0] == surface_id].tolist():
             yield Rect(top=top, left=left, bottom=bottom, right=right)
 
     def touches(self, surface_id: int, region: Rect | None = None) -> bool:
         """Whether anything was drawn on a surface, or on a region of it."""
-        surface, left, top, right, bottom = self._run.damage.T.astype(np.int64)
+        surface, left, top, right, bottom = self._run.damage().T.astype(np.int64)
         hit = surface == surface_id
         if region is not None:
             left, top = np.maximum(left, region.left), np.maximum(top, region.top)

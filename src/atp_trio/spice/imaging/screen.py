@@ -170,7 +170,8 @@ class Screen:
         """
         drawn = self._fast.draw(table, row, buffer)
         if drawn is not None:
-            self.drawn.update(drawn.counts)
+            for name, count in drawn.counts.items():
+                self.drawn[name] += count
         return drawn
 
     def draw_frame(self, surface_id: int, pixels: Argb, dest: Rect, clip: Clip, *, top_down: bool = True) -> Damage | None:

@@ -111,7 +111,7 @@ def test_fills_tell_their_damage():
     assert run.messages == 2
     assert run.counts == {"DrawFill": 2}
     assert run.pixels == 20 + 6
-    assert run.damage.tolist() == [[0, 3, 2, 8, 6], *([7, 3, 2 + row, 5, 3 + row] for row in range(3))]
+    assert run.damage().tolist() == [[0, 3, 2, 8, 6], *([7, 3, 2 + row, 5, 3 + row] for row in range(3))]
     assert drawer.take().messages == 0
 
 
@@ -121,7 +121,7 @@ def test_damage_of_many_rectangles_is_their_bounds():
     drawer.draw(*args(found(fill(*rects, box=Rect.at(0, 0, WIDTH, HEIGHT)))))
     assert surface.sum() == 5 * 18
     run = drawer.take()
-    assert run.damage.tolist() == [[0, 0, 0, 10, 9]]
+    assert run.damage().tolist() == [[0, 0, 0, 10, 9]]
     assert run.pixels == 90
 
 
@@ -249,7 +249,7 @@ def test_work_and_damage_end_a_call():
     table, buffer = found(*[small] * 2000)
     row, status = drawer.draw(table, 0, buffer)
     assert status is DrawStatus.PAUSED
-    assert row == len(drawer.take().damage) == 1017
+    assert row == len(drawer.take().damage()) == 1017
     assert drawer.draw(table, row, buffer) == (2000, DrawStatus.ALL)
 
 
