@@ -50,7 +50,7 @@ done
 )
 
 SettleScreen = Callable[[SpiceVmConnection, Qemu], Awaitable[npt.NDArray[np.uint32]]]
-RunInGuest = Callable[[SpiceVmConnection, Qemu, str], Awaitable[str]]
+RunInGuest = Callable[..., Awaitable[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -159,12 +159,15 @@ def _difference(ours: npt.NDArray[np.uint32], theirs: npt.NDArray[np.uint32]) ->
 
 @pytest.fixture(scope="session")
 def run_in_guest() -> RunInGuest:
-    """Types a command into the guest's shell, through SPICE, and gives what it writes (by way of the serial port)."""
+    """Types a command into the guest's shell, through SPICE, and gives what it writes (by way of the serial port).
 
-    async def run(vm: SpiceVmConnection, machine: Qemu, command: str) -> str:
+    A guest that is busy needs a longer interval between two keystrokes, in seconds.
+    """
+
+    async def run(vm: SpiceVmConnection, machine: Qemu, command: str, *, interval: float = 0.01) -> str:
         before = len(machine.serial_output())
         await vm.inputs.press("ctrl+c")  # what another test may have left there
-        await vm.inputs.type_text(f"{{ {command}; }} >/dev/ttyS0; echo end >/dev/ttyS0\n")
+        await vm.inputs.type_text(f"{{ {command}; }} >/dev/ttyS0; echo end >/dev/ttyS0\n", interval=interval)
         with trio.move_on_after(WITHIN):
             while not (output := machine.serial_output()[before:]).endswith("end\n"):  # noqa: ASYNC110 - a file
                 await trio.sleep(0.02)

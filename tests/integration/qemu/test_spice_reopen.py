@@ -8,6 +8,7 @@ import trio
 from atp_trio.errors import ChannelNotAvailable, LocalProtocolError
 from atp_trio.spice.connection import open_spice
 from atp_trio.spice.messages.link import ChannelType
+from atp_trio.spice.streams.tls import SpiceTlsConfig
 
 WITHIN = 60
 
@@ -40,15 +41,18 @@ async def test_display_with_what_it_had_cached(qxl_machine, settle_screen, run_i
             assert vm.main.is_open
 
 
-async def test_display_while_the_guest_draws(qxl_machine, settle_screen, run_in_guest):
+async def test_while_the_guest_draws(qxl_machine, settle_screen, run_in_guest):
+    # The thread of a server that draws is late to notice that a channel has ended, and would reset its successor.
     with trio.fail_after(WITHIN):
         async with open_spice(qxl_machine.uri) as vm:
-            await run_in_guest(vm, qxl_machine, "(while draw code text noise nothing; do :; done) & echo $! >/tmp/busy")
-            for _ in range(5):
-                await vm.display.wait_damage()
+            busy = "(while [ -e /tmp/busy ]; do draw text noise nothing; done) & true"
+            await run_in_guest(vm, qxl_machine, f"touch /tmp/busy; {busy}")
+            for _ in range(15):
                 display = await reopen(vm, ChannelType.DISPLAY)
-                await display.wait_ready()
-            await run_in_guest(vm, qxl_machine, "kill $(cat /tmp/busy)")
+                cursor = await reopen(vm, ChannelType.CURSOR)
+                await display.wait_damage()
+                await cursor.wait_change(after=0)
+            await run_in_guest(vm, qxl_machine, "rm /tmp/busy; wait", interval=0.03)
             await settle_screen(vm, qxl_machine)
             assert vm.display.display_statistics().failed == {}
 
@@ -72,6 +76,22 @@ async def test_cursor(qxl_machine):
             cursor = await reopen(vm, ChannelType.CURSOR)
             await cursor.wait_change(after=0)  # the server tells it anew
             assert (cursor.shape is None, cursor.is_visible) == (first.shape is None, first.is_visible)
+
+
+@pytest.mark.parametrize("channel_type", [ChannelType.DISPLAY, ChannelType.INPUTS, ChannelType.CURSOR])
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_again_and_again_without_a_pause(qemu_firmware, tls_files, channel_type, is_secure):
+    # A server resets a channel whose predecessor it has not seen end yet.
+    uri = f"spice+tls://127.0.0.1:{qemu_firmware.tls_port}" if is_secure else qemu_firmware.uri
+    with trio.fail_after(WITHIN):
+        async with open_spice(uri, tls=SpiceTlsConfig(ca_file=tls_files.ca)) as vm:
+            for _ in range(10):
+                channel = await reopen(vm, channel_type)
+                # Its first message has come, and the connection still stands.
+                while not channel.statistics().messages_received:  # noqa: ASYNC110 - cursors and keyboards differ
+                    await trio.sleep(0.001)
+                assert channel.is_open
+            assert len(vm.channels) == 4
 
 
 async def test_main_stays(qemu_firmware, settle_screen):

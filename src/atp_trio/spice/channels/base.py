@@ -12,6 +12,7 @@ closes before its first message was read. `may_close` says whether that has happ
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -37,6 +38,8 @@ from atp_trio.spice.wire import Message
 
 # How long leaving may take for one channel: far beyond any round trip, short for a person who waits.
 LEAVE_SECONDS: Final = 2.0
+# How long, of that, a server has to notice: some milliseconds, if it is not busy with something else.
+NOTICE_SECONDS: Final = 0.5
 # How long a wait for an answer looks for it before it sleeps, in seconds: some round trips to a server on this host.
 SOON: Final = 200e-6
 
@@ -376,7 +379,19 @@ class SpiceChannel:
         while not (self._closing and self.may_close):
             await self._changed.park()
         await self._outbox.wait_drained()
+        await self._hang_up(self._outbox)
         self._tasks.cancel()
+
+    async def _hang_up(self, outbox: Outbox) -> None:
+        """Say that we are gone, and wait a moment for the server to say the same: the reader meets that, and ends the tasks.
+
+        A server that is asked for this channel again before it has noticed its end resets the new one.
+        """
+        outbox.close()
+        if isinstance(outbox.stream, trio.abc.HalfCloseableStream):
+            with trio.move_on_after(NOTICE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
+                await outbox.stream.send_eof()
+                await trio.sleep_forever()
 
     def _lost(self, error: Exception) -> None:
         if not self._closing and self._cause is None:

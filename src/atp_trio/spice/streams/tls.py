@@ -92,18 +92,23 @@ class SpiceTlsConfig:
             context.load_cert_chain(self.cert_file, self.key_file, self.key_password or "")
 
 
-class TlsStream(AdaptedStream):
+class TlsStream(AdaptedStream, trio.abc.HalfCloseableStream):
     """A TLS connection as a byte stream: `receive_into` copies, `send_nowait` takes nothing.
 
     libspice-server closes without close_notify, so an end of stream without it is an end like any other, as it is with plain TCP:
     whether something was cut off shows in the length of the last message. Closing this side does send close_notify.
     """
 
-    __slots__ = ("_ended",)
+    __slots__ = ("_ended", "_transport")
 
     def __init__(self, stream: trio.SSLStream[SocketStream], *, address: str) -> None:
         super().__init__(stream, address=address)
+        self._transport = stream.transport_stream
         self._ended = False
+
+    async def send_eof(self) -> None:
+        """End the sending side of the connection below, as the servers do that know no close_notify."""
+        await self._transport.send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """As in Trio; see `trio.abc.ReceiveStream`."""
