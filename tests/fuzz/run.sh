@@ -21,7 +21,7 @@ PYTHONPATH="$work/build:$root/src" "$python" -c "
 import _spice_codec
 assert _spice_codec.__file__.startswith('$work'), _spice_codec.__file__"
 (cd "$root" && PYTHONPATH="$work/build:$root/src" "$python" -m pytest -q -p no:cacheprovider \
-    tests/unit/spice/codec tests/property/test_framing.py)
+    tests/unit/spice/codec tests/property/test_framing.py tests/property/test_fast_path.py)
 unset LD_PRELOAD
 
 echo "== every vector with random changes"
@@ -30,12 +30,22 @@ gcc $flags -fsanitize=address,undefined -fno-sanitize-recover=all "$root/tests/f
 find "$root/tests/data/vectors/quic" "$root/tests/data/vectors/lz" "$root/tests/data/vectors/glz" \
     "$root/tests/data/vectors/malformed" -name '*.bin' -print0 | xargs -0 "$work/mutate" "${ROUNDS:-3}"
 
+echo "== drawing messages with random changes"
+drawing=""
+for name in draw framing quic_decode quic_tables lz_decode; do drawing="$drawing $root/src/_spice_codec/$name.c"; done
+# shellcheck disable=SC2086
+gcc $flags -fsanitize=address,undefined -fno-sanitize-recover=all "$root/tests/fuzz/draw_fuzz.c" $drawing -o "$work/draw"
+"$work/draw" "${DRAW_ROUNDS:-20000}"
+
 if [ "${SECONDS_TO_FUZZ:-0}" -gt 0 ]; then
     echo "== libFuzzer for $SECONDS_TO_FUZZ s"
     # shellcheck disable=SC2086
     clang $flags -fsanitize=fuzzer,address,undefined -DLIBFUZZER "$root/tests/fuzz/codec_fuzz.c" $sources -o "$work/fuzz"
+    # shellcheck disable=SC2086
+    clang $flags -fsanitize=fuzzer,address,undefined -DLIBFUZZER "$root/tests/fuzz/draw_fuzz.c" $drawing -o "$work/fuzz_draw"
     mkdir "$work/corpus"
-    "$work/fuzz" -max_total_time="$SECONDS_TO_FUZZ" -print_final_stats=1 "$work/corpus" \
+    "$work/fuzz_draw" -max_total_time="$((SECONDS_TO_FUZZ / 2))" -print_final_stats=1 -verbosity=0
+    "$work/fuzz" -max_total_time="$((SECONDS_TO_FUZZ / 2))" -print_final_stats=1 -verbosity=0 "$work/corpus" \
         "$root/tests/data/vectors/quic" "$root/tests/data/vectors/lz" "$root/tests/data/vectors/glz" "$root/tests/data/vectors/malformed"
 fi
 echo "== clean"
