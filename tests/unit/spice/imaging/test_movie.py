@@ -53,7 +53,8 @@ def test_other_sizes_are_cut_or_filled_up(tmp_path):
     (_, whole), (_, part), _ = frames(tmp_path / "film.mp4")
     assert whole.shape == (48, 64)
     assert whole[40, 60] > 200
-    assert part[4, 4] > 200 > 50 > part[40, 60]
+    assert part[4, 4] > 200
+    assert part[40, 60] < 50
 
 
 def test_a_film_without_frames_can_be_closed(tmp_path):
@@ -67,8 +68,8 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
         Movie(tmp_path / "film.avi", 64, 48)
     with pytest.raises(FileNotFoundError):
         Movie(tmp_path / "nowhere" / "film.mp4", 64, 48)
-    with monkeypatch.context() as patch, pytest.raises(ConfigError, match="without libx264"):
-        patch.setattr(av, "codecs_available", set())
+    monkeypatch.setattr(av, "codecs_available", set())
+    with pytest.raises(ConfigError, match="without libx264"):
         Movie(tmp_path / "film.mp4", 64, 48)
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ConfigError, match=r"pip install 'atp-trio\[video\]'"):

@@ -29,7 +29,8 @@ def test_what_a_console_says():
     (read,) = read_text(grey << 16 | grey << 8 | grey, x=1000, y=500)
     assert read.text.replace(" ", "") == "login:root"
     assert read.score > 0.5
-    assert 1090 <= read.region.left <= 1110 < 1180 <= read.region.right <= 1220
+    assert 1090 <= read.region.left <= 1110
+    assert 1180 <= read.region.right <= 1220
     assert 510 <= read.region.top < read.region.bottom <= 555
     assert read_text(np.zeros((20, 20), np.uint32)) == ()
 
