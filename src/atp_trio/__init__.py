@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Monitor,
         SpiceChannel,
     )
+    from atp_trio.spice.channels.session import SpiceLimits
     from atp_trio.spice.connection import SpiceVmConnection, open_spice
     from atp_trio.spice.imaging.screenshot import Screenshot
     from atp_trio.spice.messages.geometry import Rect
@@ -70,6 +71,7 @@ _PLACES: Final = {
     "Rect": "spice.messages.geometry",
     "Screenshot": "spice.imaging.screenshot",
     "SpiceChannel": "spice.channels",
+    "SpiceLimits": "spice.channels.session",
     "SpiceTlsConfig": "spice.streams.tls",
     "SpiceUri": "spice.streams.uri",
     "SpiceVmConnection": "spice.connection",
@@ -110,6 +112,7 @@ __all__ = [
     "RemoteProtocolError",
     "Screenshot",
     "SpiceChannel",
+    "SpiceLimits",
     "SpiceTlsConfig",
     "SpiceUri",
     "SpiceVmConnection",

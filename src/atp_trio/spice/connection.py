@@ -31,7 +31,7 @@ from atp_trio.spice.channels import (
     SpiceChannel,
 )
 from atp_trio.spice.channels.base import LEAVE_SECONDS, Link, LinkTimings
-from atp_trio.spice.channels.session import Session
+from atp_trio.spice.channels.session import Session, SpiceLimits
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.messages.main import MouseMode
 from atp_trio.spice.protocol.channel import ChannelCore
@@ -57,13 +57,18 @@ class SpiceVmConnection:
     """
 
     def __init__(
-        self, uri: SpiceUri, password: Password, tls: SpiceTlsConfig, mouse_mode: MouseMode, nursery: trio.Nursery
+        self,
+        uri: SpiceUri,
+        password: Password,
+        tls: SpiceTlsConfig,
+        session: Session,
+        nursery: trio.Nursery,
     ) -> None:
         self.uri = uri
         self._password = password
         self._tls = tls
         self._nursery = nursery
-        self._session = Session(wanted_mouse_mode=mouse_mode)
+        self._session = session
         self._secured: set[ChannelType] = set()
         self._main: MainChannel | None = None
 
@@ -289,7 +294,14 @@ class SpiceVmConnection:
         link.send_ticket(ticket)
         linked = await _next_event(stream, link)
         assert isinstance(linked, Linked)
-        core = ChannelCore(Role.CLIENT, channel.channel_type, mini_header=linked.mini_header, received=link.trailing_data)
+        is_display = channel.channel_type is ChannelType.DISPLAY
+        core = ChannelCore(
+            Role.CLIENT,
+            channel.channel_type,
+            mini_header=linked.mini_header,
+            max_body=self._session.limits.message_bytes if is_display else None,
+            received=link.trailing_data,
+        )
         timings = LinkTimings(connected - started, replied - connected, encrypted - replied, time.perf_counter() - encrypted)
         return Link(stream, core, linked.channel_caps, timings)
 
@@ -339,6 +351,7 @@ async def open_spice(
     tls: SpiceTlsConfig | None = None,
     channels: Collection[ChannelType] = DEFAULT_CHANNELS,
     mouse_mode: MouseMode = MouseMode.CLIENT,
+    limits: SpiceLimits | None = None,
 ) -> AsyncIterator[SpiceVmConnection]:
     """Connect to a machine's SPICE server for the time of the block.
 
@@ -350,6 +363,7 @@ async def open_spice(
         tls: How to verify the server, where TLS is used; by default against the system's certificates and the host's name.
         channels: The types of channels to open, as far as the machine offers them; main is always open.
         mouse_mode: What to ask the server for: CLIENT to send the pointer's position, SERVER to send its motion.
+        limits: What the server may make us hold, where the defaults do not fit.
 
     Returns:
         The connection, every channel linked.
@@ -367,9 +381,10 @@ async def open_spice(
     parsed = SpiceUri.parse(uri) if isinstance(uri, str) else uri
     if not is_prepared():
         await trio.to_thread.run_sync(prepare)
+    session = Session(wanted_mouse_mode=mouse_mode, limits=limits or SpiceLimits())
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        vm = SpiceVmConnection(parsed, password, tls or SpiceTlsConfig(), mouse_mode, nursery)
+        vm = SpiceVmConnection(parsed, password, tls or SpiceTlsConfig(), session, nursery)
         try:
             await vm._open(channels)  # noqa: SLF001 - this is its constructor
             yield vm

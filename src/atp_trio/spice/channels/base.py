@@ -160,6 +160,7 @@ class SpiceChannel:
         self._closing = False
         self._cause: AtpError | None = None
         self._changed = trio.lowlevel.ParkingLot()
+        self._leaving = trio.Event()  # we have begun to close it
         self._handlers: dict[type[Message], Handler] = {
             base.Notify: self._notify,
             base.Disconnecting: self._disconnecting,
@@ -296,6 +297,7 @@ class SpiceChannel:
             self._put(base.Disconnecting(time_stamp=time.monotonic_ns(), reason=LinkErrorCode.OK))
             self._flush()
         self._closing, self._cause = True, self._cause or because
+        self._leaving.set()
         # Whatever the server does, the end comes.
         self._scope.deadline = trio.current_time() + LEAVE_SECONDS
         self._changed.unpark_all()
@@ -376,7 +378,9 @@ class SpiceChannel:
     async def _closer(self) -> None:
         """Wait until we are to leave and may, then end the tasks."""
         assert self._outbox is not None
-        while not (self._closing and self.may_close):
+        # Not woken before: whatever is received changes something.
+        await self._leaving.wait()
+        while not self.may_close:
             await self._changed.park()
         await self._outbox.wait_drained()
         await self._hang_up(self._outbox)

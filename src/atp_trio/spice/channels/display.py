@@ -19,7 +19,7 @@ from atp_trio.errors import ConfigError, LocalProtocolError
 from atp_trio.spice.channels.base import Connect, Link, SpiceChannel
 from atp_trio.spice.channels.inbox import log
 from atp_trio.spice.channels.main import MainChannel
-from atp_trio.spice.channels.session import GLZ_WINDOW_PIXELS, PIXMAP_CACHE_PIXELS, Session
+from atp_trio.spice.channels.session import Session
 from atp_trio.spice.channels.watching import WatchedChannel
 from atp_trio.spice.codec import lz4
 from atp_trio.spice.codec.video import VideoCodec, available_codecs, is_imported
@@ -206,9 +206,9 @@ class DisplayChannel(WatchedChannel):
         self._put(
             display.Init(
                 pixmap_cache_id=self.session.cache_id,
-                pixmap_cache_size=PIXMAP_CACHE_PIXELS,
+                pixmap_cache_size=self.session.limits.image_cache_pixels,
                 glz_dictionary_id=self.session.cache_id,
-                glz_dictionary_window_size=GLZ_WINDOW_PIXELS,
+                glz_dictionary_window_size=self.session.limits.glz_window_pixels,
             )
         )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
+from atp_trio.errors import ConfigError
 from atp_trio.spice.codec.glz import GlzWindow
 from atp_trio.spice.imaging.cache import ImageCache
 from atp_trio.spice.messages.main import MouseMode
@@ -15,9 +16,29 @@ from atp_trio.spice.messages.main import MouseMode
 if TYPE_CHECKING:
     from atp_trio.spice.channels.base import SpiceChannel
 
-# What spice-gtk announces: a cache of 80 MiB, in pixels; and a GLZ window of 16 Mi pixels, its largest.
-PIXMAP_CACHE_PIXELS = 20 * 2**20
-GLZ_WINDOW_PIXELS = 16 * 2**20
+
+def _at_least(low: int, high: int) -> Any:
+    def validate(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+        if not low <= value <= high:
+            raise ConfigError(f"{attribute.name} is from {low} to {high}, not {value}")
+
+    return validate
+
+
+@attrs.frozen(kw_only=True)
+class SpiceLimits:
+    """What a server may make us hold, for one machine. Beyond a limit its images and surfaces fail, or its channel ends."""
+
+    message_bytes: int = attrs.field(default=256 * 2**20 + 4096, validator=_at_least(2**16, 2**32 - 1))
+    """The largest message on a display channel; the default is an uncompressed picture of 64 Mi pixels. Other channels take
+    2 MiB at most."""
+    surface_pixels: int = attrs.field(default=2**27, validator=_at_least(1, 2**31 - 1))
+    """All surfaces of a display channel together; a pixel is 4 bytes."""
+    image_cache_pixels: int = attrs.field(default=20 * 2**20, validator=_at_least(0, 2**31 - 1))
+    """The image cache that all display channels share, as it is announced to the server; by default 80 MiB, as spice-gtk's. One
+    that sends more than twice as much is not believed."""
+    glz_window_pixels: int = attrs.field(default=16 * 2**20, validator=_at_least(0, 2**25))
+    """The dictionary of GLZ images that they share, likewise; by default 64 MiB, spice-gtk's largest."""
 
 
 @attrs.define(eq=False)
@@ -32,6 +53,7 @@ class Session:
         requested_mouse_mode: The mode that was asked for and not answered yet.
         images: The image cache that all display channels share.
         glz: The dictionary of GLZ images that they share.
+        limits: What the server may make us hold.
         cache_id: The number that the server knows both by.
     """
 
@@ -40,10 +62,15 @@ class Session:
     mouse_mode: MouseMode = MouseMode.SERVER
     wanted_mouse_mode: MouseMode = MouseMode.CLIENT
     requested_mouse_mode: MouseMode | None = None
-    images: ImageCache = attrs.field(factory=lambda: ImageCache(PIXMAP_CACHE_PIXELS))
-    glz: GlzWindow = attrs.field(factory=lambda: GlzWindow(GLZ_WINDOW_PIXELS))
+    limits: SpiceLimits = attrs.field(factory=SpiceLimits)
+    images: ImageCache = attrs.field(init=False)
+    glz: GlzWindow = attrs.field(init=False)
     cache_id: int = 0
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.images = ImageCache(self.limits.image_cache_pixels)
+        self.glz = GlzWindow(self.limits.glz_window_pixels)
 
     def changed(self) -> None:
         """Something that another channel may wait for has happened."""

@@ -129,7 +129,7 @@ class WatchedChannel(SpiceChannel):
 
     def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
         super().__init__(session, channel_type, channel_id)
-        self.screen = Screen(session.images, session.glz)
+        self.screen = Screen(session.images, session.glz, max_pixels=session.limits.surface_pixels)
         self.last_wait: Evidence | None = None
         self._drawing = trio.Lock()  # held while pixels change in a thread, and while they are read in one
         self._watches: set[Watch] = set()
