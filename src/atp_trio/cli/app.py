@@ -16,13 +16,17 @@ from atp_trio.cli.click import click
 from atp_trio.cli.execute import WRONG_USAGE, complain, execute
 from atp_trio.cli.info import info
 from atp_trio.cli.key import key
+from atp_trio.cli.record import record
 from atp_trio.cli.screenshot import screenshot
 from atp_trio.cli.serve import serve
 from atp_trio.cli.type import type_text
+from atp_trio.cli.wait import wait
 
 COMMANDS: Final[dict[str, Callable[..., Awaitable[int | None]]]] = {
     "info": info,
     "screenshot": screenshot,
+    "record": record,
+    "wait": wait,
     "type": type_text,
     "key": key,
     "click": click,
