@@ -14,6 +14,10 @@
 
 #include "quic.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
@@ -45,7 +49,8 @@ extern const uint8_t quic_run_bits[32];
 
 /*
  * One channel. 16 bits hold the counters: the smallest grows by at least 1 and any by at most 26 an update, and all are
- * halved when the smallest passes 900 at the latest, so none exceeds 2 * 26 * 901 = 46852.
+ * halved when the smallest passes 900 at the latest, so none exceeds 2 * 26 * 901 = 46852. Those of codes that a channel of 5
+ * bits does not have grow by 255 and stop at 65535.
  */
 struct quic_model {
     uint16_t counts[QUIC_CODES][QUIC_CODES]; /* [bucket][code] */
@@ -97,23 +102,47 @@ ALWAYS_INLINE struct quic_bucket quic_bucket(uint32_t depth, uint32_t context)
     return (struct quic_bucket){index, (1u << index) - 1, (2u << index) - 1};
 }
 
+/*
+ * Add what each code spends on a value to the counters, and halve them all if the smallest passes the trigger. Returns the code
+ * with the smallest counter, on a tie the largest one. A channel of fewer codes than 8 has lengths that never win for the rest.
+ */
+ALWAYS_INLINE uint32_t quic_count(uint16_t counts[QUIC_CODES], const uint8_t lengths[QUIC_CODES], uint32_t trigger)
+{
+#if defined(__SSE2__)
+    const __m128i bias = _mm_set1_epi16(INT16_MIN); /* SSE2 has a minimum of signed numbers only */
+    __m128i added = _mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)(const void *)lengths), _mm_setzero_si128());
+    __m128i sums = _mm_adds_epu16(_mm_loadu_si128((const __m128i *)(const void *)counts), added);
+    __m128i biased = _mm_xor_si128(sums, bias), least = _mm_min_epi16(biased, _mm_shuffle_epi32(biased, 0x4e));
+    least = _mm_min_epi16(least, _mm_shufflelo_epi16(least, 0x4e));
+    least = _mm_min_epi16(least, _mm_shufflelo_epi16(least, 0xb1));
+    least = _mm_unpacklo_epi64(least, least);
+    uint32_t smallest = ((uint32_t)_mm_cvtsi128_si32(least) & 0xffff) ^ 0x8000;
+    uint32_t is_least = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi16(biased, least)); /* two bits for each */
+    if (UNLIKELY(smallest > trigger))
+        sums = _mm_srli_epi16(sums, 1);
+    _mm_storeu_si128((__m128i *)(void *)counts, sums);
+    return (31u - (uint32_t)__builtin_clz(is_least)) / 2;
+#else
+    uint32_t smallest = UINT32_MAX;
+    for (uint32_t k = 0; k < QUIC_CODES; k++) {
+        uint32_t sum = (uint32_t)counts[k] + lengths[k];
+        counts[k] = (uint16_t)(sum < UINT16_MAX ? sum : UINT16_MAX);
+        uint32_t key = (uint32_t)counts[k] << 3 | (7 - k);
+        smallest = key < smallest ? key : smallest;
+    }
+    if (UNLIKELY(smallest >> 3 > trigger))
+        for (uint32_t k = 0; k < QUIC_CODES; k++)
+            counts[k] >>= 1;
+    return 7 - (smallest & 7);
+#endif
+}
+
 /* Learn that `n` came after `context`. True if there is another code for that context's bucket now. */
 ALWAYS_INLINE int quic_learn(struct quic_model *model, uint32_t depth, const struct quic_codes *codes, uint32_t context,
                               uint32_t n, uint32_t trigger)
 {
     struct quic_bucket bucket = quic_bucket(depth, context);
-    uint16_t *counts = model->counts[bucket.index];
-    const uint8_t *lengths = codes->lengths[n];
-    uint32_t smallest = UINT32_MAX;
-    for (uint32_t k = 0; k < depth; k++) {
-        counts[k] = (uint16_t)(counts[k] + lengths[k]);
-        uint32_t key = (uint32_t)counts[k] << 3 | (7 - k); /* on a tie the largest code wins */
-        smallest = key < smallest ? key : smallest;
-    }
-    if (UNLIKELY(smallest >> 3 > trigger))
-        for (uint32_t k = 0; k < depth; k++)
-            counts[k] >>= 1;
-    uint32_t best = 7 - (smallest & 7);
+    uint32_t best = quic_count(model->counts[bucket.index], codes->lengths[n], trigger);
     if (LIKELY(best == model->code_for[context]))
         return 0;
     for (uint32_t c = bucket.first; c < bucket.end; c++)

@@ -13,7 +13,8 @@
     }
 #define LENGTHS5(n)                                                                                                        \
     {                                                                                                                      \
-        LENGTH(n, 0, 21, 25), LENGTH(n, 1, 30, 16), LENGTH(n, 2, 28, 9), LENGTH(n, 3, 24, 6), LENGTH(n, 4, 16, 5)          \
+        LENGTH(n, 0, 21, 25), LENGTH(n, 1, 30, 16), LENGTH(n, 2, 28, 9), LENGTH(n, 3, 24, 6), LENGTH(n, 4, 16, 5), 255,    \
+            255, 255 /* no such codes, so never the shortest */                                                            \
     }
 #define TIMES4(row, n) row(n), row((n) + 1), row((n) + 2), row((n) + 3)
 #define TIMES16(row, n) TIMES4(row, n), TIMES4(row, (n) + 4), TIMES4(row, (n) + 8), TIMES4(row, (n) + 12)
