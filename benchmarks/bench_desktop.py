@@ -4,8 +4,8 @@
 
 A process of its own sends frames that were encoded before. Printed: the frames a second that our client shows, its CPU time, how
 long one turn of Trio's loop took, and how long it computed in one; and how late a task came that wants to run every 2 ms, which
-also waits for the interpreter's lock and for a core. Aim: 60 frames a second, and the loop never held for more than 5 ms. The same
-of a program that does nothing else comes first: what is due to the machine, and to who else uses it.
+also waits for the interpreter's lock and for a core. Aim: 60 frames a second, and the loop never held for more than 5 ms. What
+comes first is of a program that does nothing else: what is due to the machine, and to who else uses it.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ async def measure_loop(seconds: float) -> str:
     trio.lowlevel.remove_instrument(holding)
     pauses, beyond = holding.pauses, sum(pause > LIMIT for pause in holding.pauses)
     return (
-        f"loop held p99 {np.percentile(pauses, 99):5.2f} ms, longest {max(pauses):5.2f} ms ({max(holding.busy):.2f} ms computing), "
+        f"loop held p99 {np.percentile(pauses, 99):5.2f} ms, longest {max(pauses):5.2f} ms ({max(holding.busy):.2f} computing), "
         f"over {LIMIT:.0f} ms: {beyond} of {len(pauses)}; a task late p99 {np.percentile(late, 99):5.2f} ms"
     )
 
