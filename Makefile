@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml setup.py build_codec.py constraints.txt $(wildcard src/
 	@NEEDED=1 sh tests/system_packages.sh $(BUILD_PACKAGES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(VENV) --constraint constraints.txt --group dev --editable ".[libvirt,testing,lz4,video]"
+	$(BIN)/uv pip install --quiet --python $(VENV) --constraint constraints.txt --group dev --editable ".[libvirt,testing,lz4,video,vision,ocr]"
 	@touch $@
 
 system:

@@ -44,10 +44,17 @@ if TYPE_CHECKING:
         Monitor,
         SpiceChannel,
     )
+    from atp_trio.spice.channels.damage import DamageReceiver
+    from atp_trio.spice.channels.recording import Recording
     from atp_trio.spice.channels.session import SpiceLimits
+    from atp_trio.spice.channels.watching import Evidence, LiveScreen
     from atp_trio.spice.connection import SpiceVmConnection, open_spice
+    from atp_trio.spice.imaging.ocr import TextLine
     from atp_trio.spice.imaging.screenshot import Screenshot
+    from atp_trio.spice.imaging.search import Match, Needle
+    from atp_trio.spice.messages.display import VideoCodecType
     from atp_trio.spice.messages.geometry import Rect
+    from atp_trio.spice.messages.image import ImageCompression
     from atp_trio.spice.messages.inputs import MouseButton
     from atp_trio.spice.messages.link import ChannelType
     from atp_trio.spice.messages.main import MouseMode
@@ -58,16 +65,23 @@ _PLACES: Final = {
     "ChannelStatistics": "spice.channels",
     "ChannelType": "spice.messages.link",
     "CursorChannel": "spice.channels",
+    "DamageReceiver": "spice.channels.damage",
     "DisplayChannel": "spice.channels",
     "DisplayStatistics": "spice.channels",
+    "Evidence": "spice.channels.watching",
+    "ImageCompression": "spice.messages.image",
     "InputsChannel": "spice.channels",
     "Key": "keyboard",
     "Layout": "keyboard",
+    "LiveScreen": "spice.channels.watching",
     "MainChannel": "spice.channels",
+    "Match": "spice.imaging.search",
     "MessageChannel": "spice.channels",
     "Monitor": "spice.channels",
     "MouseButton": "spice.messages.inputs",
     "MouseMode": "spice.messages.main",
+    "Needle": "spice.imaging.search",
+    "Recording": "spice.channels.recording",
     "Rect": "spice.messages.geometry",
     "Screenshot": "spice.imaging.screenshot",
     "SpiceChannel": "spice.channels",
@@ -75,6 +89,8 @@ _PLACES: Final = {
     "SpiceTlsConfig": "spice.streams.tls",
     "SpiceUri": "spice.streams.uri",
     "SpiceVmConnection": "spice.connection",
+    "TextLine": "spice.imaging.ocr",
+    "VideoCodecType": "spice.messages.display",
     "get_layout": "keyboard",
     "layout_names": "keyboard",
     "open_spice": "spice.connection",
@@ -93,21 +109,28 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "CursorChannel",
+    "DamageReceiver",
     "DisplayChannel",
     "DisplayStatistics",
+    "Evidence",
+    "ImageCompression",
     "ImageError",
     "InputsChannel",
     "Key",
     "Layout",
     "LinkError",
+    "LiveScreen",
     "LocalProtocolError",
     "MainChannel",
     "MalformedMessage",
+    "Match",
     "MessageChannel",
     "Monitor",
     "MouseButton",
     "MouseMode",
+    "Needle",
     "ProtocolError",
+    "Recording",
     "Rect",
     "RemoteProtocolError",
     "Screenshot",
@@ -116,8 +139,10 @@ __all__ = [
     "SpiceTlsConfig",
     "SpiceUri",
     "SpiceVmConnection",
+    "TextLine",
     "TlsError",
     "TransportError",
+    "VideoCodecType",
     "__version__",
     "get_layout",
     "layout_names",
