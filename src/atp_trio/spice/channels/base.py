@@ -6,8 +6,9 @@ writer. The reader receives into the core's buffer and handles each message befo
 between receiving and feeding. What can be expected (the peer is gone, or sends nonsense) ends the channel with its cause, which
 callers meet as `ConnectionLost` at their next call; nothing else leaves the task, so an exception group is a bug of ours.
 
-A link passes a point of no return when its ticket is sent: some servers die when a display channel that they have accepted
-closes before its first message was read. `may_close` says whether that has happened; `aclose` waits for it, within a deadline.
+A link passes a point of no return when its ticket is sent: from then on it is brought to its result, as the server makes the
+channel; and some servers die when a display channel that they have accepted closes before its first message was read. `may_close`
+says whether that has happened; `aclose` waits for it, within a deadline.
 """
 
 from __future__ import annotations
@@ -310,7 +311,10 @@ class SpiceChannel:
     @property
     def may_close(self) -> bool:
         """Whether the socket can be closed without harm to the server."""
-        if not self.needs_first_message or self._phase in (Phase.LINKING, Phase.CLOSED):
+        if self._phase is Phase.AUTHENTICATING:
+            # The server is about to make the channel: it complains of one that is gone by then.
+            return False
+        if self._phase is not Phase.OPEN or not self.needs_first_message:
             return True
         return self._core is not None and self._core.traffic.messages_received > 0
 
