@@ -126,10 +126,10 @@ async def test_cancelled_at_random_moments_while_the_guest_draws(qemu, guest, se
             with trio.move_on_after(seconds):
                 await use_for_long(machine)
             assert machine.alive(), f"QEMU died after opening number {number}, cancelled after {seconds} s"
-        with trio.fail_after(WITHIN):
+        with trio.fail_after(2 * WITHIN):
             async with open_spice(machine.uri) as vm:
-                # Stopped, it shows what it showed.
-                await trio.to_thread.run_sync(machine.qmp, "stop")
+                # Not by stopping the machine: QEMU's own screen would then be ahead of what its SPICE server has been given.
+                await run_in_guest(vm, machine, "kill $!; wait", interval=0.05)
                 await settle_screen(vm, machine)
         # What a server says of a client that left while something was on its way, and nothing worse.
         assert [line for line in machine.stderr().splitlines() if not line.endswith(LEFT)] == []

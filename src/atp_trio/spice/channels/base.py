@@ -346,6 +346,8 @@ class SpiceChannel:
         self._core, self._outbox = link.core, Outbox(link.stream)
         self._inbox = Inbox(link.core, self._outbox, self._handle, self._batch_handled, self._handle_found)
         try:
+            # The tasks are protected: a KeyboardInterrupt is the caller's, who leaves in order. Raised in one of them it would
+            # end the channel, or get lost where exceptions do.
             async with trio.open_nursery() as nursery:
                 self._tasks = nursery.cancel_scope
                 nursery.start_soon(self._writer)
@@ -365,6 +367,7 @@ class SpiceChannel:
     def _opened(self) -> None:
         """The data stage begins: put what the channel says first into the core's output."""
 
+    @trio.lowlevel.enable_ki_protection
     async def _writer(self) -> None:
         assert self._outbox is not None
         try:
@@ -372,6 +375,7 @@ class SpiceChannel:
         except trio.BrokenResourceError as error:
             self._lost(error)
 
+    @trio.lowlevel.enable_ki_protection
     async def _reader(self) -> None:
         assert self._inbox is not None
         try:
@@ -379,6 +383,7 @@ class SpiceChannel:
         except (trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError) as error:
             self._lost(error)
 
+    @trio.lowlevel.enable_ki_protection
     async def _closer(self) -> None:
         """Wait until we are to leave and may, then end the tasks."""
         assert self._outbox is not None
