@@ -21,7 +21,9 @@ from atp_trio.spice.messages.link import ChannelType
 WITHIN = 30
 LEFT = ("Connection reset by peer", "Broken pipe")
 SCRIPT = """
-import sys, trio
+import signal, sys, trio
+# A shell starts what runs in its background with SIGINT ignored, and that is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from atp_trio.spice.connection import open_spice
 
 async def main():
