@@ -7,6 +7,8 @@ import pytest
 from atp_trio.keyboard import Key
 from atp_trio.spice.connection import open_spice
 from atp_trio.spice.messages import inputs, main, playback, vdagent
+from atp_trio.spice.messages.display import DisplayCap, VideoCodecType
+from atp_trio.spice.messages.image import ImageCompression
 from atp_trio.spice.messages.inputs import KeyboardModifierFlag
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.messages.main import MouseMode
@@ -83,6 +85,13 @@ async def _receive_agent_message(vm):
     assert (found, payload) == (header, b"abcd")
 
 
+async def _prefer(vm):
+    # The embedded server has no choice to offer; what it does not announce it takes and ignores.
+    vm.display.server_caps |= {DisplayCap.PREF_COMPRESSION, DisplayCap.PREF_VIDEO_CODEC_TYPE}
+    await vm.display.set_preferred_compression(ImageCompression.LZ)
+    await vm.display.set_preferred_video_codecs([VideoCodecType.MJPEG])
+
+
 async def _wait_closed(vm):
     channel = await vm.open_channel(ChannelType.CURSOR)
     channel.close_soon()
@@ -123,6 +132,7 @@ METHODS = {
     "display.screenshot": lambda vm: vm.display.screenshot(),
     "display.wait_damage": lambda vm: vm.display.wait_damage(),
     "display.wait_until": lambda vm: vm.display.wait_until(lambda screen: screen.width == 64),
+    "display.set_preferred_compression, set_preferred_video_codecs": _prefer,
     "cursor.wait_change": _wait_change,
     "main.wait_offered": lambda vm: vm.main.wait_offered(),
     "main.request_mouse_mode": _flip_mouse_mode,
