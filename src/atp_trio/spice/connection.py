@@ -30,8 +30,9 @@ from atp_trio.spice.channels import (
     MessageChannel,
     SpiceChannel,
 )
-from atp_trio.spice.channels.base import LEAVE_SECONDS, Link, LinkTimings
+from atp_trio.spice.channels.base import LEAVE_SECONDS
 from atp_trio.spice.channels.session import Session, SpiceLimits
+from atp_trio.spice.channels.state import Link, LinkTimings
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.messages.main import MouseMode
 from atp_trio.spice.protocol.channel import ChannelCore

@@ -13,25 +13,18 @@ says whether that has happened; `aclose` waits for it, within a deadline.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
-from enum import Enum
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
-import attrs
 import trio
 
-from atp_trio.errors import (
-    AtpError,
-    ChannelNotAvailable,
-    ConnectionLost,
-    RemoteProtocolError,
-)
+from atp_trio.errors import AtpError, ChannelNotAvailable, ConnectionLost, RemoteProtocolError
 from atp_trio.spice.channels.inbox import Inbox, log
-from atp_trio.spice.channels.outbox import ChannelStream, Outbox
+from atp_trio.spice.channels.outbox import Outbox
 from atp_trio.spice.channels.session import Session
+from atp_trio.spice.channels.state import ChannelStatistics, Link, LinkTimings, Phase
 from atp_trio.spice.messages import base, display
 from atp_trio.spice.messages.link import ChannelType, LinkErrorCode
 from atp_trio.spice.protocol.channel import ChannelCore
@@ -39,89 +32,8 @@ from atp_trio.spice.wire import Message
 
 # How long leaving may take for one channel: far beyond any round trip, short for a person who waits.
 LEAVE_SECONDS: Final = 2.0
-# How long, of that, a server has to notice: some milliseconds, if it is not busy with something else.
-NOTICE_SECONDS: Final = 0.5
 # How long a wait for an answer looks for it before it sleeps, in seconds: some round trips to a server on this host.
 SOON: Final = 200e-6
-
-
-class Phase(Enum):
-    """Where a channel's life stands."""
-
-    LINKING = "linking"
-    AUTHENTICATING = "authenticating"
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-@attrs.frozen
-class ChannelStatistics:
-    """What went through a channel so far.
-
-    Attributes:
-        channel_type: Which channel.
-        channel_id: Its instance.
-        phase: Where its life stands.
-        bytes_received: Bytes of messages and their headers, the link stage not counted.
-        bytes_sent: The same of what we sent.
-        messages_received: Messages of the wire.
-        messages_sent: The same of what we sent.
-        handling_seconds: Time spent on messages after they were received: decoding, drawing, answering.
-        ack_window: How many messages one ACK of ours stands for; 0 where the server wants none.
-        acks_sent: ACKs sent.
-        pings_answered: PINGs answered.
-        skipped: Messages that were passed over, being unknown or not allowed, by name.
-        unhandled: Messages that were understood and that nothing here reacts to, by name.
-        queued_bytes: Bytes that the kernel has not taken yet.
-    """
-
-    channel_type: ChannelType
-    channel_id: int
-    phase: Phase
-    bytes_received: int
-    bytes_sent: int
-    messages_received: int
-    messages_sent: int
-    handling_seconds: float
-    ack_window: int
-    acks_sent: int
-    pings_answered: int
-    skipped: Mapping[str, int]
-    unhandled: Mapping[str, int]
-    queued_bytes: int
-
-
-@attrs.frozen
-class LinkTimings:
-    """How long the steps of a link took, in seconds.
-
-    Attributes:
-        stream: Until the connection stood: TCP, and TLS where it is used.
-        reply: From our link message to the server's reply; the server makes an RSA key in this time.
-        ticket: Encrypting the ticket; with a password from a file or a callable, getting it.
-        result: From our ticket to the server's answer.
-    """
-
-    stream: float
-    reply: float
-    ticket: float
-    result: float
-
-    @property
-    def total(self) -> float:
-        """All steps."""
-        return self.stream + self.reply + self.ticket + self.result
-
-
-@attrs.frozen
-class Link:
-    """A channel that has been linked: what its task needs to run it."""
-
-    stream: ChannelStream
-    core: ChannelCore
-    server_caps: frozenset[int]
-    timings: LinkTimings
-
 
 Handler = Callable[[Any], Awaitable[None] | None]
 Connect = Callable[["SpiceChannel"], Awaitable[Link]]
@@ -392,19 +304,10 @@ class SpiceChannel:
         while not self.may_close:
             await self._changed.park()
         await self._outbox.wait_drained()
-        await self._hang_up(self._outbox)
+        # A server that is asked for this channel again before it has noticed its end resets the new one. That it says the same
+        # is met by the reader, which ends the tasks.
+        await self._outbox.hang_up()
         self._tasks.cancel()
-
-    async def _hang_up(self, outbox: Outbox) -> None:
-        """Say that we are gone, and wait a moment for the server to say the same: the reader meets that, and ends the tasks.
-
-        A server that is asked for this channel again before it has noticed its end resets the new one.
-        """
-        outbox.close()
-        if isinstance(outbox.stream, trio.abc.HalfCloseableStream):
-            with trio.move_on_after(NOTICE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
-                await outbox.stream.send_eof()
-                await trio.sleep_forever()
 
     def _lost(self, error: Exception) -> None:
         if not self._closing and self._cause is None:
@@ -492,32 +395,3 @@ class SpiceChannel:
     async def _wait_for_channels(self, message: base.WaitForChannels | display.InvalAllPixmaps) -> None:
         waits = [(one.channel_type, one.channel_id, one.message_serial) for one in message.wait_list]
         await self.session.wait_until(lambda: self._closing or all(self.session.has_processed(*one) for one in waits))
-
-
-class MessageChannel(SpiceChannel):
-    """A channel type that this version has no class for: its messages come as they are.
-
-    Messages wait in a queue of 64; a program that does not take them stops the reader, and the server's window does the rest.
-    """
-
-    def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
-        super().__init__(session, channel_type, channel_id)
-        self._put_message, self._messages = trio.open_memory_channel[Message](64)
-
-    async def receive(self) -> Message:
-        """The next message of the server; its bytes are copies.
-
-        Raises:
-            trio.EndOfChannel: The channel has ended and everything was received.
-        """
-        return await self._messages.receive()
-
-    def _handle(self, message: Message) -> Awaitable[None] | None:
-        if not message.channel_types:
-            return super()._handle(message)
-        return self._put_message.send(type(message).decode(message.encode()))
-
-    async def run(self, connect: Connect) -> None:
-        """As for every channel; `receive` ends with it."""
-        with self._put_message:
-            await super().run(connect)

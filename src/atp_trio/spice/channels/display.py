@@ -16,10 +16,11 @@ import attrs
 import trio
 
 from atp_trio.errors import ConfigError, LocalProtocolError
-from atp_trio.spice.channels.base import Connect, Link, SpiceChannel
+from atp_trio.spice.channels.base import Connect, SpiceChannel
 from atp_trio.spice.channels.inbox import log
 from atp_trio.spice.channels.main import MainChannel
 from atp_trio.spice.channels.session import Session
+from atp_trio.spice.channels.state import Link
 from atp_trio.spice.channels.watching import WatchedChannel
 from atp_trio.spice.codec import lz4
 from atp_trio.spice.codec.video import VideoCodec, available_codecs, is_imported

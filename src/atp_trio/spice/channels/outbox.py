@@ -8,6 +8,7 @@ handing the kernel a small message costs as much as making it, and waking the pe
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from typing import Final, Protocol
@@ -22,6 +23,8 @@ HIGH_WATER: Final = 256 * 1024
 COALESCE: Final = 64 * 1024
 # Seconds. A program that sends several messages without waiting makes one in some 5 us.
 BURST: Final = 50e-6
+# How long a peer has to notice that we are gone: some milliseconds, if it is not busy with something else.
+NOTICE_SECONDS: Final = 0.5
 
 
 class ChannelStream(Protocol):
@@ -123,6 +126,14 @@ class Outbox:
         """Nothing more is sent: who waits goes on."""
         self._closed = True
         self._sent.unpark_all()
+
+    async def hang_up(self) -> None:
+        """Close, say so to the peer where the stream can, and leave it a moment to say the same: for a reader to meet."""
+        self.close()
+        if isinstance(self.stream, trio.abc.HalfCloseableStream):
+            with trio.move_on_after(NOTICE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
+                await self.stream.send_eof()
+                await trio.sleep_forever()
 
     async def run(self) -> None:
         """Send what is put, until cancelled.

@@ -7,10 +7,10 @@ import trio
 import trio.testing
 
 from atp_trio.errors import ConnectionLost
-from atp_trio.spice.channels.base import Link, LinkTimings
 from atp_trio.spice.channels.inputs import InputsChannel
 from atp_trio.spice.channels.outbox import HIGH_WATER, Outbox
 from atp_trio.spice.channels.session import Session
+from atp_trio.spice.channels.state import Link, LinkTimings
 from atp_trio.spice.messages import inputs
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.protocol.channel import ChannelCore
