@@ -13,6 +13,7 @@ import trio
 from atp_trio.errors import ChannelNotAvailable
 from atp_trio.spice.imaging.fast import Drawn
 from atp_trio.spice.imaging.screen import Damage
+from atp_trio.spice.imaging.viewport import Place, Viewport
 from atp_trio.spice.messages.geometry import Rect
 
 # So many rectangles are kept for a slow reader; what comes beyond makes one of them all.
@@ -21,26 +22,40 @@ MAX_RECTS: Final = 32
 
 @attrs.define(eq=False)
 class Watch:
-    """Somebody who waits for a part of the screen to be drawn on.
+    """Somebody who waits for what he looks at to be drawn on.
 
     Attributes:
-        region: The part; None for all of it.
-        is_touched: Whether it was drawn on since this was last set to False.
+        view: What he looks at.
+        is_touched: Whether it was drawn on since the last look.
     """
 
-    region: Rect | None
+    view: Viewport
     is_touched: bool = False
+    _seen: Place | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._seen = self.view.place()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there may be something new to see since the last look: it was drawn on, or the monitor was moved."""
+        return self.is_touched or self.view.place() != self._seen
+
+    def look(self) -> None:
+        """What is there now is being looked at."""
+        self.is_touched, self._seen = False, self.view.place()
 
     def touch(self, damage: Damage) -> None:
-        """The screen was drawn on."""
-        if damage.surface_id == 0 and (
-            self.region is None or any(not rect.intersection(self.region).is_empty for rect in damage.rects)
-        ):
-            self.is_touched = True
+        """A surface was drawn on."""
+        place = self.view.place()
+        if place is not None and damage.surface_id == place.surface_id:
+            rect = place.rect
+            if rect is None or any(not one.intersection(rect).is_empty for one in damage.rects):
+                self.is_touched = True
 
     def touch_all(self, drawn: Drawn) -> None:
         """The same, by many messages at once."""
-        if not self.is_touched and drawn.touches(0, self.region):
+        if not self.is_touched and (place := self.view.place()) and drawn.touches(place.surface_id, place.rect):
             self.is_touched = True
 
 
@@ -49,23 +64,37 @@ class CollectingWatch(Watch):
     """A watch that keeps the rectangles, as few as say it.
 
     Attributes:
-        rects: What was drawn on, the oldest first.
+        rects: What was drawn on, the oldest first, in the pixels that the view's region counts.
     """
 
     rects: deque[Rect] = attrs.field(factory=deque)
 
     def touch(self, damage: Damage) -> None:
-        """The screen was drawn on."""
-        if damage.surface_id == 0:
-            self._take(damage.rects)
+        """A surface was drawn on."""
+        place = self.view.place()
+        if place is not None and damage.surface_id == place.surface_id:
+            self._take(damage.rects, place)
 
     def touch_all(self, drawn: Drawn) -> None:
         """The same, by many messages at once."""
-        self._take(drawn.rects(0))
+        if place := self.view.place():
+            self._take(drawn.rects(place.surface_id), place)
 
-    def _take(self, rects: Iterable[Rect]) -> None:
-        inner = rects if self.region is None else (rect.intersection(self.region) for rect in rects)
+    def check(self) -> bool:
+        """Whether there are rectangles. What a monitor that was moved shows now has changed as a whole."""
+        place = self.view.place()
+        if place != self._seen:
+            self._seen = place
+            self.rects.clear()
+            if place is not None and place.rect is not None:
+                self._take([place.rect], place)
+        return bool(self.rects)
+
+    def _take(self, rects: Iterable[Rect], place: Place) -> None:
+        inner = rects if place.rect is None else (rect.intersection(place.rect) for rect in rects)
         seen = [rect for rect in inner if not rect.is_empty]
+        if place.x or place.y:
+            seen = [Rect.at(rect.left - place.x, rect.top - place.y, rect.width, rect.height) for rect in seen]
         for rect in seen if len(seen) <= MAX_RECTS else [_bounds(seen)]:
             self._add(rect)
 
@@ -122,7 +151,7 @@ class DamageReceiver(trio.abc.ReceiveChannel[Rect]):
             raise trio.BusyResourceError("another task is receiving")
         self._is_receiving = True
         try:
-            await self._wait_until(lambda: bool(self._watch.rects) or self._is_closed)
+            await self._wait_until(lambda: self._watch.check() or self._is_closed)
         except ChannelNotAvailable:
             raise trio.EndOfChannel from None
         finally:

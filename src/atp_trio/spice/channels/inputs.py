@@ -43,6 +43,7 @@ class InputsChannel(SpiceChannel):
         motions_sent: Motions and positions sent so far.
         motion_acks: Acknowledgements received so far, each for 4 of them.
         modifiers_told: How often the server has told the lock keys so far.
+        last_position: Where the pointer was put last (mouse mode CLIENT): the display channel's id, x and y; None before that.
     """
 
     def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
@@ -52,6 +53,7 @@ class InputsChannel(SpiceChannel):
         self.motion_acks = 0
         self._modifiers: int | None = None
         self.modifiers_told = 0
+        self.last_position: tuple[int, int, int] | None = None
         self._keys: dict[Key, None] = {}  # held, in the order they went down
         self._buttons = 0
         self._last_stroke = -math.inf
@@ -232,9 +234,12 @@ class InputsChannel(SpiceChannel):
     def positions_nowait(self, points: Sequence[tuple[int, int]], *, display_id: int = 0) -> int:
         """Put the pointer on several pixels in turn (mouse mode CLIENT), sent together, without waiting; as `motions_nowait`."""
         self._check_mode(MouseMode.CLIENT)
-        return self._move(
+        sent = self._move(
             [inputs.MousePosition(x=x, y=y, buttons_state=self._buttons, display_id=display_id) for x, y in points[: self._room]]
         )
+        if sent:
+            self.last_position = (display_id, *points[sent - 1])
+        return sent
 
     def position_nowait(self, x: int, y: int, *, display_id: int = 0) -> None:
         """Put the pointer on a pixel of that display channel's surface (mouse mode CLIENT) without waiting.

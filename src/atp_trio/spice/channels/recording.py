@@ -42,11 +42,12 @@ class Recording:
         failure: What ended the recording before its time; raised at the end of the block, too.
     """
 
-    def __init__(self, path: Path, movie: Movie, view: View, pause: float) -> None:
+    def __init__(self, path: Path, movie: Movie, view: View, first: Screenshot, pause: float) -> None:
         self.path = path
         self.failure: AtpError | OSError | None = None
         self._movie = movie
         self._view = view
+        self._first = first
         self._pause = pause
         self._began = trio.current_time()
 
@@ -58,7 +59,8 @@ class Recording:
         """How many frames were written."""
         return self._movie.frames
 
-    async def _run(self, picture: Screenshot) -> None:
+    async def _run(self) -> None:
+        picture = self._first
         try:
             while True:
                 seen = trio.current_time()
@@ -74,6 +76,8 @@ class Recording:
         with trio.CancelScope(shield=True):
             ended = trio.current_time() - self._began
             try:
+                if self.failure is None and not self._movie.frames:
+                    await trio.to_thread.run_sync(self._movie.add, self._first.pixels, 0.0)
                 if self.failure is None and self._view.has_news():
                     picture = await self._view.look()
                     await trio.to_thread.run_sync(self._movie.add, picture.pixels, ended)
@@ -93,12 +97,12 @@ async def open_recording(path: str | os.PathLike[str], view: View, fps: float | 
     if not picture.pixels.size:
         raise ConfigError("there is nothing to film: the region lies outside of the screen")
     movie = await trio.to_thread.run_sync(Movie, target, picture.width, picture.height)
-    recording = Recording(target, movie, view, 1 / fps if fps else 0.0)
+    recording = Recording(target, movie, view, picture, 1 / fps if fps else 0.0)
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             try:
-                nursery.start_soon(recording._run, picture)  # noqa: SLF001 - its own module
+                nursery.start_soon(recording._run)  # noqa: SLF001 - its own module
                 yield recording
             except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
                 failure = error

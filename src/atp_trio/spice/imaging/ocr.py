@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import cache
+from itertools import accumulate
 from typing import Any, Final
 
 import attrs
@@ -22,7 +24,7 @@ _reading: Final = threading.Lock()
 
 @attrs.frozen
 class TextLine:
-    """A line of text on a screen.
+    """A line of text on a screen, or several as one.
 
     Attributes:
         text: What was read. Spaces are often missing.
@@ -47,7 +49,7 @@ def read_text(area: Argb, *, x: int = 0, y: int = 0) -> tuple[TextLine, ...]:
         y: The same, downwards.
 
     Returns:
-        The lines, from above downwards.
+        The lines, from above downwards, and from left to right.
 
     Raises:
         ConfigError: The extra `ocr` is not installed.
@@ -58,15 +60,48 @@ def read_text(area: Argb, *, x: int = 0, y: int = 0) -> tuple[TextLine, ...]:
     if result.txts is None:
         return ()
     lines = (TextLine(text, _bounds(box, x, y), float(score)) for text, box, score in zip(*_parts(result), strict=True))
-    return tuple(sorted(lines, key=lambda line: (line.region.top, line.region.left)))
+    return tuple(_in_reading_order(lines))
+
+
+def _in_reading_order(lines: Iterable[TextLine]) -> Iterator[TextLine]:
+    """From above downwards, and what stands beside each other from left to right."""
+    left = sorted(lines, key=lambda line: line.region.top)
+    while left:
+        # Read boxes are not aligned: what begins above the middle of the uppermost line stands beside it.
+        middle = (left[0].region.top + left[0].region.bottom) / 2
+        row = [line for line in left if line.region.top < middle]
+        yield from sorted(row, key=lambda line: line.region.left)
+        left = left[len(row) :]
 
 
 def find_text(lines: Sequence[TextLine], wanted: str | re.Pattern[str]) -> TextLine | None:
-    """The first line that holds the text or matches the pattern anywhere; white space in a text does not count, case does."""
+    r"""The first line that holds the text or matches the pattern anywhere; white space in a text does not count, case does.
+
+    A text of several lines, with `\n` between them, may begin within a line, runs through whole lines, and may end within one.
+    The lines that it lies in are given as one.
+    """
     if isinstance(wanted, re.Pattern):
         return next((line for line in lines if wanted.search(line.text)), None)
     bare = _bare(wanted)
-    return next((line for line in lines if bare in _bare(line.text)), None)
+    if "\n" not in wanted.strip():
+        return next((line for line in lines if bare in _bare(line.text)), None)
+    texts = [_bare(line.text) for line in lines]
+    start = "".join(texts).find(bare)
+    if start < 0:
+        return None
+    ends = list(accumulate(map(len, texts)))
+    return _joined(lines[bisect_right(ends, start) : bisect_left(ends, start + len(bare)) + 1])
+
+
+def _joined(lines: Sequence[TextLine]) -> TextLine:
+    """Several lines as one."""
+    region = Rect(
+        top=min(line.region.top for line in lines),
+        left=min(line.region.left for line in lines),
+        bottom=max(line.region.bottom for line in lines),
+        right=max(line.region.right for line in lines),
+    )
+    return TextLine("\n".join(line.text for line in lines), region, min(line.score for line in lines))
 
 
 def nearest_text(lines: Sequence[TextLine], wanted: str | re.Pattern[str]) -> TextLine | None:

@@ -9,11 +9,19 @@ import trio.testing
 
 from atp_trio.errors import ConnectionLost
 from atp_trio.spice.channels.damage import MAX_RECTS, CollectingWatch, Watch
-from atp_trio.spice.imaging.screen import Damage
+from atp_trio.spice.codec.glz import GlzWindow
+from atp_trio.spice.imaging.cache import ImageCache
+from atp_trio.spice.imaging.screen import Damage, Screen
+from atp_trio.spice.imaging.viewport import Viewport
+from atp_trio.spice.messages.display import Head, MonitorsConfig
 from atp_trio.spice.messages.geometry import Rect
 from atp_trio.spice.messages.link import ChannelType
 
 ONE, TWO = Rect.at(1, 2, 3, 4), Rect.at(30, 20, 5, 6)
+
+
+def view(region=None, monitor=None):
+    return Viewport(Screen(ImageCache(1), GlzWindow(1)), region, monitor)
 
 
 def touch(watch, *rects, surface_id=0):
@@ -21,7 +29,7 @@ def touch(watch, *rects, surface_id=0):
 
 
 def test_a_watch_sees_what_touches_its_region_on_the_primary_surface():
-    watch = Watch(Rect.at(10, 10, 10, 10))
+    watch = Watch(view(Rect.at(10, 10, 10, 10)))
     touch(watch, Rect.at(0, 0, 10, 10), Rect.at(20, 10, 5, 5))
     touch(watch, Rect.at(12, 12, 1, 1), surface_id=1)
     assert not watch.is_touched
@@ -29,8 +37,39 @@ def test_a_watch_sees_what_touches_its_region_on_the_primary_surface():
     assert watch.is_touched
 
 
+def test_a_watch_of_a_monitor_follows_it():
+    seen = view(Rect.at(0, 0, 5, 5), monitor=2)
+    watch = Watch(seen)
+    touch(watch, ONE)
+    assert not watch.is_due  # there is no such monitor
+    seen.screen.apply(MonitorsConfig(max_allowed=1, heads=(Head(2, 1, 10, 10, 100, 200),)))
+    assert watch.is_due
+    watch.look()
+    touch(watch, Rect.at(105, 200, 5, 5), surface_id=1)
+    touch(watch, Rect.at(100, 200, 5, 5), surface_id=0)
+    assert not watch.is_due
+    touch(watch, Rect.at(104, 204, 5, 5), surface_id=1)
+    assert watch.is_due
+
+
+def test_rectangles_on_a_monitor_are_in_its_pixels_and_all_of_it_when_it_moves():
+    seen = view(monitor=2)
+    watch = CollectingWatch(seen)
+    touch(watch, ONE)
+    assert not watch.check()
+    seen.screen.apply(MonitorsConfig(max_allowed=1, heads=(Head(2, 1, 30, 20, 100, 200),)))
+    assert watch.check()
+    assert list(watch.rects) == [Rect.at(0, 0, 30, 20)]
+    watch.rects.clear()
+    touch(watch, Rect.at(90, 190, 20, 13), surface_id=1)
+    assert list(watch.rects) == [Rect.at(0, 0, 10, 3)]
+    seen.screen.apply(MonitorsConfig(max_allowed=1, heads=(Head(2, 1, 30, 20, 0, 0),)))
+    assert watch.check()
+    assert list(watch.rects) == [Rect.at(0, 0, 30, 20)]
+
+
 def test_rectangles_are_kept_in_order_cut_to_the_region():
-    watch = CollectingWatch(Rect.at(2, 2, 40, 40))
+    watch = CollectingWatch(view(Rect.at(2, 2, 40, 40)))
     touch(watch, ONE)
     touch(watch, TWO, surface_id=1)
     touch(watch, TWO, Rect.at(50, 50, 1, 1))
@@ -38,7 +77,7 @@ def test_rectangles_are_kept_in_order_cut_to_the_region():
 
 
 def test_what_another_holds_is_told_once():
-    watch = CollectingWatch(None)
+    watch = CollectingWatch(view())
     touch(watch, ONE)
     touch(watch, ONE)
     assert list(watch.rects) == [ONE]
@@ -50,7 +89,7 @@ def test_what_another_holds_is_told_once():
 
 @pytest.mark.parametrize("together", [True, False])
 def test_for_a_slow_reader_nothing_is_lost_and_little_is_kept(together):
-    watch = CollectingWatch(None)
+    watch = CollectingWatch(view())
     rects = [Rect.at(int(x), int(y), 1, 1) for x, y in np.random.default_rng(1).integers(0, 1000, (500, 2))]
     if together:
         touch(watch, *rects)

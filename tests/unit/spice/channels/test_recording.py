@@ -12,6 +12,7 @@ import trio.testing
 
 from atp_trio.errors import ConfigError, ConnectionLost
 from atp_trio.spice.imaging.movie import Movie
+from atp_trio.spice.messages.display import Head, MonitorsConfig
 from atp_trio.spice.messages.geometry import Rect
 from atp_trio.spice.messages.link import ChannelType
 
@@ -74,6 +75,46 @@ async def test_a_part_at_so_many_frames_a_second_with_what_was_drawn_last(mock_c
     seen = frames(recording.path)
     assert [seconds for seconds, _ in seen] == [0, 0.5, 0.75, 0.751]
     assert [abs(level - wanted) < 20 for (_, level), wanted in zip(seen[1:], (150, 220, 220), strict=True)] == [True] * 3
+
+
+async def test_a_monitor(pair, tmp_path):
+    display = pair.vm.display
+    await display.wait_ready()
+    pair.server.send(MonitorsConfig(max_allowed=1, heads=(Head(2, 0, 20, 10, 40, 30),)), ChannelType.DISPLAY)
+    await display._wait_until(lambda: display.monitors[0].id == 2)
+    async with display.record(tmp_path / "film.mp4", monitor=2) as recording:
+        await until(lambda: recording.frames == 1)
+        draw(pair, 200, Rect.at(0, 0, 40, 48))
+        await display.wait_until(lambda screen: screen.pixels[0, 0] == 200 * 0x010101)
+        draw(pair, 90, Rect.at(40, 30, 20, 10))
+        await until(lambda: recording.frames == 2)
+    with av.open(str(recording.path)) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == (20, 10)
+    assert abs(frames(recording.path)[-1][1] - 90) < 20
+
+
+async def test_cancelled_anywhere_the_film_is_whole_and_the_display_goes_on(pair, tmp_path, cancel_everywhere):
+    display = pair.vm.display
+    await display.wait_ready()
+    films = []
+
+    async def film():
+        films.append(tmp_path / f"{len(films)}.webm")
+        async with display.record(films[-1], PART) as recording:
+            draw(pair, 9 + len(films))
+            await display.wait_until(lambda screen: screen.pixels[20, 20] == (9 + len(films)) * 0x010101)
+            await until(lambda: recording.frames >= 2)
+
+    async def settle():
+        while trio.to_thread.current_default_thread_limiter().borrowed_tokens:
+            await trio.testing.wait_all_tasks_blocked(0.002)
+
+    assert await cancel_everywhere(film, settle) > 5
+    assert not display._watches
+    # Cancelled before it began there is no file; afterwards there is a film that can be read.
+    assert 0 < len(list(tmp_path.iterdir())) < len(films)
+    assert all(frames(path) for path in tmp_path.iterdir())
+    assert np.array_equal((await display.screenshot()).pixels, pair.server.surface())
 
 
 class Custom(Exception):

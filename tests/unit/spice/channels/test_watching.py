@@ -19,6 +19,7 @@ from atp_trio.spice.imaging.search import Match, Needle
 from atp_trio.spice.messages import display as messages
 from atp_trio.spice.messages.geometry import Rect
 from atp_trio.spice.messages.link import ChannelType
+from atp_trio.spice.messages.main import MouseMode
 
 PART = Rect.at(20, 10, 16, 8)
 INSIDE, OUTSIDE = Rect.at(22, 12, 3, 3), Rect.at(40, 30, 3, 3)
@@ -81,6 +82,28 @@ async def test_the_pointer_without_its_channel(connected):
             await pair.vm.display.screenshot(cursor=True)
 
 
+async def test_in_mouse_mode_client_the_pointer_is_where_the_program_put_it(pair):
+    vm, shown = pair.vm, pair.server.surface()
+    pair.server.cursor.move(1, 1)
+    await vm.cursor.wait_change(after=1)
+    await vm.inputs.position(30, 20)
+    expected = shown.copy()
+    for row in range(8):
+        expected[20 + row, 30 : 38 - row] = 0xFFFFFF
+    assert np.array_equal((await vm.display.screenshot(cursor=True)).pixels, expected)
+    await vm.inputs.position(30, 20, display_id=1)  # on another screen
+    assert np.array_equal((await vm.display.screenshot(cursor=True)).pixels, shown)
+
+
+async def test_in_mouse_mode_server_the_pointer_is_where_the_server_says(connected):
+    async with connected(client={"mouse_mode": MouseMode.SERVER}) as pair:
+        pair.vm.inputs.last_position = (0, 30, 20)  # from before the mode changed
+        pair.server.cursor.move(40, 40)
+        await pair.vm.cursor.wait_change(after=1)
+        seen = (await pair.vm.display.screenshot(cursor=True)).pixels
+        assert (seen[40, 40], seen[20, 30]) == (0xFFFFFF, pair.server.surface()[20, 30])
+
+
 async def test_one_monitor_of_several(pair):
     display, shown = pair.vm.display, pair.server.surface()
     heads = (messages.Head(3, 0, 40, 48, 0, 0), messages.Head(5, 0, 24, 30, 40, 10))
@@ -91,8 +114,101 @@ async def test_one_monitor_of_several(pair):
     assert np.array_equal((await display.screenshot(monitor=5)).pixels, shown[10:40, 40:64])
     part = await display.screenshot(Rect.at(20, 5, 100, 100), monitor=5)
     assert np.array_equal(part.pixels, shown[15:40, 60:64])
-    with pytest.raises(ConfigError, match="display:0 has no monitor 4; it has 3, 5"):
+    with pytest.raises(ConfigError, match="there is no monitor 4; there is 3, 5"):
         await display.screenshot(monitor=4)
+
+
+async def set_up_monitor(pair, x, y, width=24, height=30):
+    head = messages.Head(5, 0, width, height, x, y)
+    pair.server.send(messages.MonitorsConfig(max_allowed=1, heads=(head,)), ChannelType.DISPLAY)
+    await pair.vm.display._wait_until(lambda: [(one.x, one.y) for one in pair.vm.display.monitors] == [(x, y)])
+
+
+async def test_waits_and_damage_on_a_monitor_are_in_its_pixels(pair, nursery):
+    display = pair.vm.display
+    await display.wait_ready()
+    await set_up_monitor(pair, 40, 10)
+    needle = np.full((3, 3), 0x123456, np.uint32)
+    looks = []
+
+    def holds(screen):
+        looks.append((screen.width, screen.height))
+        return screen.region(3, 2, 1, 1)[0, 0] == 0x123456 and screen.pixels[4, 5] == 0x123456
+
+    waits = [
+        Waiting(nursery, lambda: display.wait_image(needle, Rect.at(2, 1, 5, 5), monitor=5)),
+        Waiting(nursery, lambda: display.wait_change(monitor=5)),
+        Waiting(nursery, lambda: display.wait_until(holds, monitor=5)),
+        Waiting(nursery, lambda: display.wait_damage(monitor=5)),
+    ]
+    await settle(display)
+    async with display.damage(monitor=5) as damage:
+        await draw(pair, Rect.at(3, 2, 3, 3), 0x123456)  # there on the surface, and not on the monitor
+        await settle(display)
+        assert not any(one.done.is_set() for one in waits)
+        await draw(pair, Rect.at(43, 12, 3, 3), 0x123456)
+        for one in waits:
+            await one.done.wait()
+        assert await damage.receive() == Rect.at(3, 2, 3, 3)
+    assert waits[0].result == Match(0, Rect.at(3, 2, 3, 3), 0.0)
+    assert np.array_equal(waits[1].result.pixels, pair.server.surface()[10:40, 40:64])
+    assert looks == [(24, 30), (24, 30)]
+
+
+async def test_a_monitor_that_is_put_elsewhere_shows_something_else(pair, nursery):
+    display = pair.vm.display
+    await display.wait_ready()
+    await draw(pair, Rect.at(3, 2, 3, 3), 0x123456)
+    await set_up_monitor(pair, 40, 10)
+    waiting = Waiting(nursery, lambda: display.wait_image(np.full((3, 3), 0x123456, np.uint32), monitor=5))
+    await settle(display)
+    async with display.damage(Rect.at(1, 1, 50, 50), monitor=5) as damage:
+        await set_up_monitor(pair, 0, 0)
+        await waiting.done.wait()
+        assert waiting.result == Match(0, Rect.at(3, 2, 3, 3), 0.0)
+        assert await damage.receive() == Rect.at(1, 1, 23, 29)
+
+
+@pytest.mark.parametrize("wait", ["change", "still", "image", "until"])
+async def test_a_monitor_that_goes_away(pair, nursery, wait):
+    display = pair.vm.display
+    await display.wait_ready()
+    await set_up_monitor(pair, 0, 0)
+    calls = {
+        "change": lambda: display.wait_change(monitor=5),
+        "still": lambda: display.wait_still(1000, monitor=5),
+        "image": lambda: display.wait_image(np.zeros((2, 2), np.uint32), monitor=5),
+        "until": lambda: display.wait_until(lambda _: False, monitor=5),
+    }
+
+    async def lose():
+        with pytest.raises(ConfigError, match="there is no monitor 5; there is 1"):
+            await calls[wait]()
+
+    waiting = Waiting(nursery, lose)
+    await settle(display)
+    pair.server.send(messages.MonitorsConfig(max_allowed=1, heads=(messages.Head(1, 0, 9, 9, 0, 0),)), ChannelType.DISPLAY)
+    await waiting.done.wait()
+    assert (display.last_wait.monitor, display.last_wait.looks) == (5, 1)
+
+
+async def test_a_monitor_whose_surface_is_still_to_come(pair, nursery):
+    display = pair.vm.display
+    await display.wait_ready()
+    head = messages.Head(5, 3, 30, 20, 0, 0)
+    pair.server.send(messages.MonitorsConfig(max_allowed=1, heads=(head,)), ChannelType.DISPLAY)
+    await display._wait_until(lambda: display.monitors[0].id == 5)
+    waits = [
+        Waiting(nursery, lambda: display.wait_still(0, monitor=5)),
+        Waiting(nursery, lambda: display.wait_until(lambda screen: screen.height == 20, monitor=5)),
+    ]
+    await settle(display)
+    assert not any(one.done.is_set() for one in waits)
+    form = messages.SurfaceFormat.FMT_32_xRGB
+    pair.server.send(messages.SurfaceCreate(surface_id=3, width=30, height=20, format=form, flags=0), ChannelType.DISPLAY)
+    for one in waits:
+        await one.done.wait()
+    assert (waits[0].result.width, waits[0].result.height) == (30, 20)
 
 
 # --- change

@@ -57,6 +57,26 @@ def test_finding_a_text_in_lines(wanted, index):
     assert find_text(LINES, wanted) is (None if index is None else LINES[index])
 
 
+@pytest.mark.parametrize(
+    ("wanted", "text", "region"),
+    [
+        ("to Debian\ndebian", "Welcome toDebian\ndebian login:", Rect.at(0, 0, 10, 30)),
+        ("login:\nPassword:\n", "debian login:\nPassword:", Rect.at(0, 20, 10, 30)),
+        ("an\ndebian login:\nPass", "Welcome toDebian\ndebian login:\nPassword:", Rect.at(0, 0, 10, 50)),
+        ("Welcome\ndebian", None, None),
+    ],
+)
+def test_finding_a_text_of_several_lines(wanted, text, region):
+    found = find_text(LINES, wanted)
+    assert found == (text and TextLine(text, region, 1.0))
+
+
+def test_lines_are_in_reading_order():
+    at = [(300, 8, "c"), (0, 12, "a"), (150, 10, "b"), (0, 26, "d"), (90, 29, "e")]
+    lines = [TextLine(text, Rect.at(x, y, 80, 14), 1.0) for x, y, text in at]
+    assert [one.text for one in ocr._in_reading_order(lines)] == ["a", "b", "c", "d", "e"]
+
+
 def test_the_nearest_line():
     assert nearest_text(LINES, "Passw0rd") is LINES[2]
     assert nearest_text(LINES, re.compile("login: root")) is LINES[1]
