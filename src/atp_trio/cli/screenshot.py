@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 import atp_trio
 from atp_trio.cli.access import Access, Uri, connect, within
+from atp_trio.cli.looking import Looking
 
 if TYPE_CHECKING:
     from atp_trio.spice.imaging.screenshot import Screenshot
@@ -21,18 +22,20 @@ async def screenshot(
     /,
     *,
     watch: Annotated[bool, Parameter(help="Go on, and write the file anew whenever the screen changes.")] = False,
-    access: Access = Access(),  # noqa: B008 - frozen
+    looking: Looking = Looking(),  # noqa: B008 - frozen
+    access: Access = Access(),  # noqa: B008
 ) -> None:
     """Save what the machine shows, as soon as there is a complete picture."""
     from atp_trio.spice.imaging.screenshot import check_format
 
     check_format(file)
+    part, monitor = looking.part, looking.monitor
     async with connect(uri, access, atp_trio.ChannelType.DISPLAY) as vm:
         with within(access.timeout, "no complete picture came"):
-            picture = await vm.display.screenshot()
+            picture = await looking.of(vm).screenshot(part, monitor=monitor)
         await trio.to_thread.run_sync(picture.save, file)
         while watch:
-            picture = await vm.display.wait_change(since=picture)
+            picture = await looking.of(vm).wait_change(part, monitor=monitor, since=picture)
             await trio.to_thread.run_sync(_replace, picture, file)
 
 

@@ -9,6 +9,8 @@ from PIL import Image
 
 from atp_trio import DisplayChannel
 from atp_trio.spice.imaging.screenshot import Screenshot
+from atp_trio.spice.messages.geometry import Rect
+from atp_trio.spice.messages.link import ChannelType
 
 
 def save(server, path, left=10, top=5, width=20, height=10):
@@ -48,6 +50,8 @@ def test_stillness_and_change(atp, server, serving):
         (["--change", "--still", "1"], "one of --image"),
         (["--change", "--region", "1,2,0x5"], "1,2,0x5 is no region"),
         (["--change", "--region", "1,2"], "1,2 is no region"),
+        (["--change", "--monitor", "3"], "there is no monitor 3; there is 0"),
+        (["--change", "--display", "-1"], "0 or more"),
         (["--still", "nan"], "without a change"),
         (["--change", "--evidence", "proof.gif"], "proof.gif"),
     ],
@@ -70,6 +74,26 @@ def test_record(atp, serving, tmp_path):
     assert 0.25 < times[-1] < 5
 
 
+def test_another_screen_a_monitor_and_a_part_of_it(atp, serving, tmp_path):
+    screen, film = tmp_path / "screen.png", tmp_path / "film.mp4"
+    displays = [(ChannelType.DISPLAY, 0), (ChannelType.DISPLAY, 1)]
+    with serving(channels=displays) as server:
+        server.call(lambda: server.server.machine.canvases[1].post(Rect.at(8, 8, 9, 3), 0x123456))
+        where = ["--display", "1", "--monitor", "0", "--region", "4,6,20,10"]
+        assert atp("screenshot", server.uri, screen, *where).code == 0
+        assert atp("record", server.uri, film, "--seconds", "0.1", *where).code == 0
+        outcome = atp("wait", server.uri, "--image", screen, *where)
+        assert (outcome.code, outcome.out, outcome.err) == (0, "picture 0 at 4,6\n", "")
+        shown = server.call(lambda: server.server.surface(1))
+        assert atp("screenshot", server.uri, screen, "--display", "2").says(1, "display:2 is not open")
+    with Image.open(screen) as image:
+        rgb = np.asarray(image).astype(np.uint32)
+    assert np.array_equal(rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2], shown[6:16, 4:24])
+    assert shown[8, 8] == 0x123456
+    with av.open(str(film)) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == (20, 10)
+
+
 def test_record_to_a_format_there_is_not(atp, server, tmp_path):
     assert atp("record", server.uri, tmp_path / "film.avi", "--seconds", "1").says(2, "film.avi", ".mp4", ".webm")
     assert not server.server.closed
@@ -79,11 +103,11 @@ def test_screenshot_watch_writes_what_has_changed(atp, serving, tmp_path, monkey
     """Ends here when the third picture is wanted, as if the machine had gone."""
     wait_change, seen = DisplayChannel.wait_change, []
 
-    async def wait_twice(self, region=None, *, since=None):
+    async def wait_twice(self, region=None, *, monitor=None, since=None):
         seen.append((tmp_path / "screen.ppm").read_bytes())
         if len(seen) == 3:
             raise OSError("enough")
-        return await wait_change(self, region, since=since)
+        return await wait_change(self, region, monitor=monitor, since=since)
 
     monkeypatch.setattr(DisplayChannel, "wait_change", wait_twice)
     with serving(scene="rectangles", rate=100) as moving:
