@@ -222,8 +222,8 @@ class StateCore:
             retry_at: When the next attempt begins.
 
         Returns:
-            The change; None where the event changes nothing. IMPAIRED is a change whenever its cause is a new one, and LOST in
-            DISCONNECTED where it brings a `retry_at`: the plan is news.
+            The change; None where the event changes nothing. IMPAIRED is a change whenever its cause is a new one; in
+            DISCONNECTED, so are LOST with a new `retry_at` and CLOSED where an attempt was planned.
 
         Raises:
             LocalProtocolError: The event cannot be meant in this state; nothing changed.
@@ -248,5 +248,8 @@ class StateCore:
     def _is_news(self, event: ConnectionEvent, cause: BaseException | None, retry_at: float | None) -> bool:
         if event is ConnectionEvent.IMPAIRED:
             return cause is not self._last.cause
-        planned = event is ConnectionEvent.LOST and self.state is ConnectionState.DISCONNECTED
-        return planned and retry_at is not None and retry_at != self._last.retry_at
+        if self.state is not ConnectionState.DISCONNECTED:
+            return False
+        if event is ConnectionEvent.CLOSED:
+            return self._last.retry_at is not None
+        return retry_at is not None and retry_at != self._last.retry_at
