@@ -14,21 +14,26 @@ AtpError
 │   │   └── TlsError                  the TLS handshake or the certificate's verification failed
 │   ├── LinkError                     the server refused the link; `code` is SPICE's link error
 │   │   ├── LinkInvalidMagic, LinkInvalidData, LinkVersionMismatch, LinkNeedSecured, LinkNeedUnsecured
-│   │   ├── AuthenticationFailed      wrong, missing or expired ticket (PERMISSION_DENIED)
+│   │   ├── AuthenticationFailed      wrong, missing or expired ticket (PERMISSION_DENIED); or the host refused who we are
 │   │   └── LinkBadConnectionId, LinkChannelNotAvailable
 │   ├── ConnectionLost                the connection ended under us (also trio.BrokenResourceError)
+│   │   └── NotConnected              there is no connection now, so nothing was sent
 │   ├── ChannelNotAvailable           this machine offers no such channel
 │   └── HostNotFound, DomainNotFound
 ├── ImageError                        an image that cannot be decoded, or is larger than the limit
-└── HypervisorError
-    ├── QmpError
-    └── QgaError
+└── HypervisorError                   a call to libvirt failed; `code` and `domain` are those of libvirt's error
+    ├── QmpError                      QEMU answered a command with an error
+    └── QgaError                      so did the guest agent
+        └── AgentUnavailable          there is no agent, or it does not answer
 ```
 
 Facts are attributes, the sentence is `str(error)`, the cause is `__cause__`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import trio
 
@@ -79,6 +84,10 @@ class TlsError(ConnectFailed):
 
 class ConnectionLost(TransportError, trio.BrokenResourceError):
     """The connection ended under us: reset, end of stream in the middle, or a peer that broke the protocol (the cause)."""
+
+
+class NotConnected(ConnectionLost):
+    """There is no connection now: nothing was sent, so it can be asked again as it is."""
 
 
 class ChannelNotAvailable(TransportError):
@@ -138,7 +147,7 @@ class LinkNeedUnsecured(LinkError):
 
 
 class AuthenticationFailed(LinkError):
-    """PERMISSION_DENIED: the ticket is wrong, missing or expired."""
+    """PERMISSION_DENIED: the ticket is wrong, missing or expired; or a host refused the user, the password or the key."""
 
     default_code = 7
 
@@ -160,12 +169,51 @@ class ImageError(AtpError):
 
 
 class HypervisorError(AtpError):
-    """A call to libvirt or to what it reaches failed."""
+    """A call to libvirt or to what it reaches failed.
+
+    Attributes:
+        code: libvirt's error number, as in `VIR_ERR_*`; None where the error is not libvirt's.
+        domain: The part of libvirt that it comes from, as in `VIR_FROM_*`.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, domain: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.domain = domain
 
 
-class QmpError(HypervisorError):
+class _CommandError(HypervisorError):
+    """A command was answered with an error.
+
+    Attributes:
+        error_class: The `class` of the answer, such as `CommandNotFound`; None where there is no such answer.
+        description: Its `desc`.
+        data: What else the error object holds, if anything.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_class: str | None = None,
+        description: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        code: int | None = None,
+        domain: int | None = None,
+    ) -> None:
+        super().__init__(message, code=code, domain=domain)
+        self.error_class = error_class
+        self.description = description
+        self.data = data
+
+
+class QmpError(_CommandError):
     """QEMU answered a QMP command with an error."""
 
 
-class QgaError(HypervisorError):
+class QgaError(_CommandError):
     """The guest agent answered with an error, or not at all."""
+
+
+class AgentUnavailable(QgaError):
+    """The guest agent is not connected, or did not answer in time: not configured, not started, stopped, or stuck."""

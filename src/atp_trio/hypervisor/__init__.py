@@ -1,0 +1,1 @@
+"""libvirt mode's transport: one connection a host, the domains reached through it, and their events."""
