@@ -3,115 +3,72 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
 from uuid import UUID
 
-import attrs
 import trio
 
-from atp_trio.errors import AtpError, ConnectionLost, DomainNotFound
-from atp_trio.hypervisor.credentials import Credentials
+from atp_trio.errors import AtpError, ConnectionLost
+from atp_trio.hypervisor.calls import Calls, HostStatistics, Queue
 from atp_trio.hypervisor.domain import Domain
+from atp_trio.hypervisor.event import DomainEvent
+from atp_trio.hypervisor.events import DEPTH, EventHub, EventReceiver
+from atp_trio.hypervisor.info import HostInfo
 from atp_trio.hypervisor.lane import Lane
-from atp_trio.hypervisor.lanes import LaneConfig, Lanes, Queue, close_lane
+from atp_trio.hypervisor.lanes import LaneConfig, Lanes, ThreadEnd, close_lane
 from atp_trio.hypervisor.library import Library, load_library
 from atp_trio.hypervisor.uri import HostUri
-from atp_trio.supervision.backoff import Backoff, GiveUp, ReconnectConfig
-from atp_trio.supervision.state import ConnectionEvent, ConnectionState, Host, StateCore
+from atp_trio.supervision.backoff import ReconnectConfig
+from atp_trio.supervision.heartbeat import Heartbeat, HeartbeatConfig
+from atp_trio.supervision.state import ConnectionState, Host
+from atp_trio.supervision.supervisor import Life, Supervisor
+from atp_trio.supervision.watch import StateBoard, StateSource
 
-__all__ = ["HostConnection", "HostInfo", "HostStatistics", "open_host"]
+__all__ = ["HostConnection", "open_host"]
 
 T = TypeVar("T")
-
-_MAX_QUEUES: Final = 4096  # machines whose queues are remembered; an idle one that is forgotten is made anew
-
-
-def _to_uri(uri: HostUri | str | None) -> HostUri | None:
-    return HostUri.parse(uri) if isinstance(uri, str) else uri
-
-
-@attrs.frozen
-class HostInfo:
-    """A host, and how it is reached.
-
-    Raises:
-        ConfigError: The URI cannot be meant.
-    """
-
-    id: str
-    """What it is called here."""
-    host: str
-    """Its name or address."""
-    uri: HostUri | None = attrs.field(default=None, converter=_to_uri)
-    """Its libvirt URI, as an object or as text; `qemu+ssh://host/system` where there is none."""
-    credentials: Credentials = attrs.field(factory=Credentials, kw_only=True)
-    """What libvirt is told when it asks who we are."""
-
-    def with_uri(self, uri: HostUri | str) -> HostInfo:
-        """The same host, reached in another way."""
-        return attrs.evolve(self, uri=uri)
-
-    @property
-    def connect_uri(self) -> HostUri:
-        """The URI to connect to.
-
-        Raises:
-            ConfigError: There is none, and the host's name cannot be part of one.
-        """
-        return self.uri or HostUri(transport="ssh", host=self.host)
-
-
-@attrs.frozen(kw_only=True)
-class HostStatistics:
-    """What a host's connection did, and does."""
-
-    calls: int
-    """Calls begun."""
-    errors: int
-    """Calls that ended with an error."""
-    in_flight: int
-    """Calls in libvirt now, abandoned ones included."""
-    slow: int
-    """Of these, how many for longer than `LaneConfig.patience`."""
-    abandoned: int
-    """Of these, how many whose caller was cancelled and went on."""
-    connections: int
-    """libvirt connections now."""
-    losses: int
-    """How often the connection was lost."""
-    last_error: AtpError | None
-    """The last error of a call, or what the connection was lost by."""
 
 
 class HostConnection:
     """A host's libvirt; `open_host` makes it.
 
-    It looks like one connection. Beneath are as many libvirt connections as calls are in flight, see `lanes`.
+    It looks like one connection. Beneath are as many libvirt connections as calls are in flight: see `lanes`.
 
     Attributes:
         info: Which host.
         uri: Where its libvirt is.
+        states: The connection's state, to be watched: `states.watch()`, `states.wait_state(...)`.
     """
 
     def __init__(
-        self, info: HostInfo, lanes: LaneConfig, reconnect: ReconnectConfig, load: Callable[[], Library], nursery: trio.Nursery
+        self,
+        info: HostInfo,
+        states: StateSource,
+        *,
+        lanes: LaneConfig,
+        heartbeat: HeartbeatConfig,
+        load: Callable[[], Library],
+        nursery: trio.Nursery,
     ) -> None:
         self.info = info
         self.uri = info.connect_uri
+        self.states = states
         self._lane_config = lanes
-        self._reconnect = reconnect
+        self._heartbeat = heartbeat
         self._load = load
         self._nursery = nursery
-        self._core = StateCore(Host(info.id))
-        self._state_changed = trio.Event()
-        self._is_lost = trio.Event()
-        self._lanes = self._new_lanes()
-        self._queues: dict[tuple[str, str], Queue] = {}
-        self._calls = self._errors = self._abandoned = self._losses = 0
-        self._last_error: AtpError | None = None
+        self._lanes = Lanes(lanes, self._make_lane, load, nursery)
+        self._streams = trio.Semaphore(lanes.streams)
+        self._control: Lane | None = None
+        self._control_turn = trio.Lock()
+        self._calls = Calls()
+        self._hub = EventHub()
+        self._lost = trio.Event()
+        self._first = trio.Event()
+        self._first_failure: AtpError | None = None
+        self._losses = 0
 
     def __repr__(self) -> str:
         return f"<HostConnection {self.uri} {self.state.value}>"
@@ -121,7 +78,7 @@ class HostConnection:
     @property
     def state(self) -> ConnectionState:
         """Whether it is connected now."""
-        return self._core.state
+        return self.states.state
 
     async def wait_connected(self) -> None:
         """Wait until calls can be made.
@@ -129,23 +86,23 @@ class HostConnection:
         Raises:
             ConnectionLost: It was given up.
         """
-        await trio.lowlevel.checkpoint()
-        while not self.state.is_usable:
-            if self.state is ConnectionState.FAILED:
-                raise ConnectionLost(f"the connection to {self.uri} was given up") from self._core.present.cause
-            await self._state_changed.wait()
+        change = await self.states.wait_state(ConnectionState.CONNECTED, ConnectionState.FAILED)
+        if change.state is ConnectionState.FAILED:
+            raise ConnectionLost(f"the connection to {self.uri} was given up") from change.cause
 
     def statistics(self) -> HostStatistics:
         """The counters."""
+        calls = self._calls
         return HostStatistics(
-            calls=self._calls,
-            errors=self._errors,
+            calls=calls.calls,
+            errors=calls.errors,
             in_flight=len(self._lanes.busy),
             slow=self._lanes.slow(trio.current_time()),
-            abandoned=self._abandoned,
+            abandoned=calls.abandoned,
             connections=self._lanes.count,
             losses=self._losses,
-            last_error=self._last_error,
+            latency=calls.latency,
+            last_error=calls.last_error,
         )
 
     # --- calls
@@ -157,7 +114,7 @@ class HostConnection:
         name = await host.call(libvirt.virConnect.getHostname)
         ```
 
-        The connection is the call's own while it lasts: what is bound to it (streams, callbacks) does not outlive it.
+        The libvirt connection is this call's own while it lasts: what is bound to it (streams, callbacks) does not outlive it.
 
         Raises:
             NotConnected: There is no connection now; nothing was sent.
@@ -171,61 +128,36 @@ class HostConnection:
 
     async def run_on_lane(self, work: Callable[[Lane], T], queue: Queue | None = None) -> T:
         """Do `work` in a thread, on a lane of its own, after the calls before it in `queue`. As `call` otherwise."""
-        turn = _Turn(self._lanes, queue)
-        self._calls += 1
-        try:
-            return await trio.to_thread.run_sync(
-                turn.run,
-                work,
-                abandon_on_cancel=True,
-                limiter=turn,  # type: ignore[arg-type] # Trio takes what is like a CapacityLimiter
-            )
-        except trio.Cancelled:
-            if turn.lane is not None and not turn.is_over:
-                self._abandoned += 1
-                turn.on_end = self._returned
-            raise
-        except AtpError as error:
-            self._errors += 1
-            self._last_error = error
-            raise
-
-    def _returned(self) -> None:
-        self._abandoned -= 1
+        return await self._calls.run(self._lanes, work, queue)
 
     def queue(self, uuid: str, kind: str) -> Queue:
         """The calls to a machine's monitor, or its agent, that go one after another."""
-        queue = self._queues.get((uuid, kind))
-        if queue is None:
-            if len(self._queues) >= _MAX_QUEUES:
-                for key in [key for key, one in self._queues.items() if one.is_idle]:
-                    del self._queues[key]
-            queue = self._queues[uuid, kind] = Queue()
-        return queue
+        return self._calls.queue(uuid, kind)
 
     @asynccontextmanager
     async def keep_lane(self) -> AsyncIterator[Lane]:
-        """A lane for a stream, for the time of the block. Use it by `lane.run` in threads, one at a time.
+        """A lane for a stream, for the time of the block. Use it by `lane.run`, in threads, one at a time.
 
         Raises:
             NotConnected: There is no connection now.
+            TransportError: Another libvirt connection was needed and could not be made.
         """
-        lanes = self._lanes
-        lane = await lanes.acquire()
-        lanes.keep(lane)
-        try:
-            yield lane
-        finally:
-            lanes.release(lane)
+        async with self._streams:
+            lanes = self._lanes
+            lane = await lanes.acquire_kept()
+            try:
+                yield lane
+            finally:
+                lanes.release(lane)
 
-    # --- domains
+    # --- domains and events
 
     async def domain(self, domain: str | UUID | int) -> Domain:
         """A domain, by its name, its UUID (as an object, or as text where no domain is called so) or its id.
 
         Raises:
             DomainNotFound: The host has none such.
-            and what `call` raises.
+            AtpError: What `call` raises.
         """
         name, uuid = await self.run_on_lane(lambda lane: _look_up(lane, domain))
         return Domain(self, name, uuid)
@@ -235,10 +167,105 @@ class HostConnection:
         found = await self.run_on_lane(_list_domains)
         return [Domain(self, name, uuid) for name, uuid in sorted(found)]
 
+    def events(
+        self, *types: type[DomainEvent], domain: Domain | None = None, depth: int = DEPTH
+    ) -> AbstractAsyncContextManager[EventReceiver]:
+        """Receive events for the time of the block.
+
+        ```python
+        async with host.events(DomainLifecycle, DomainReboot) as events:
+            async for event in events:
+                ...
+        ```
+
+        `EventsMissed` comes among them where some are missing: after a reconnect, or as the reader was too slow.
+
+        Args:
+            types: Of which types; each is registered with libvirt when the block begins.
+            domain: Of which domain alone.
+            depth: How many wait for a slow reader; then the oldest are dropped.
+
+        Raises:
+            ConfigError: One of the types is none.
+            NotConnected: There is no connection now, so that nothing could be registered.
+            HypervisorError: libvirt, or its driver, does not have such events.
+        """
+        return self._hub.receive(frozenset(types), None if domain is None else domain.uuid, depth)
+
     # --- the connection's life
 
-    def _new_lanes(self) -> Lanes:
-        return Lanes(self._lane_config, self._make_lane, self._load, self._nursery)
+    async def run_session(self, life: Life) -> None:
+        """Connect, and serve the connection until it is lost. A first attempt that fails is the last: its error is kept."""
+        try:
+            await self._connect()
+        except AtpError as error:
+            self._lanes.close()
+            if self._first.is_set():
+                raise
+            self._first_failure = error
+            self._first.set()
+            return
+        try:
+            life.established()
+            self._first.set()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hub.serve, self._run_on_control)
+                nursery.start_soon(Heartbeat(self._heartbeat, self._probe, lambda: self._calls.last_answer).run)
+                nursery.start_soon(self._wait_lost)
+        finally:
+            self._disconnect()
+
+    async def wait_first(self) -> None:
+        """Wait for the first attempt to connect; it raises what that did."""
+        await self._first.wait()
+        if self._first_failure is not None:
+            raise self._first_failure
+
+    async def watch_given_up(self) -> None:
+        """Tell those who wait for events when nobody tries any more to connect."""
+        change = await self.states.wait_state(ConnectionState.FAILED)
+        failure = ConnectionLost(f"the connection to {self.uri} was given up")
+        failure.__cause__ = change.cause
+        self._hub.end(failure)
+
+    def end(self) -> None:
+        """The connection is left."""
+        self._hub.end(ConnectionLost(f"the connection to {self.uri} was left"))
+        self.states.close()
+
+    async def _connect(self) -> None:
+        self._lost = trio.Event()
+        self._control, self._control_turn = None, trio.Lock()
+        self._lanes = Lanes(self._lane_config, self._make_lane, self._load, self._nursery)
+        try:
+            self._lanes.release(await self._lanes.acquire())
+        except trio.Cancelled:
+            self._disconnect()
+            raise
+
+    def _disconnect(self) -> None:
+        for lane in self._lanes.close():
+            self._nursery.start_soon(close_lane, lane)
+
+    async def _wait_lost(self) -> None:
+        await self._lost.wait()
+        self._losses += 1
+        raise ConnectionLost(f"the connection to {self.uri} was lost")
+
+    async def _probe(self) -> None:
+        await self._run_on_control(lambda lane: lane.ping())
+
+    async def _run_on_control(self, work: Callable[[Lane], None]) -> None:
+        """Do `work` on a lane beside those of calls: however many of these hang, events and heartbeat do not."""
+        async with self._control_turn:
+            if self._control is None:
+                self._control = await self._lanes.acquire_kept()
+            await trio.to_thread.run_sync(
+                self._control.run,
+                work,
+                abandon_on_cancel=True,
+                limiter=ThreadEnd(lambda: None),  # type: ignore[arg-type] # Trio takes what is like a CapacityLimiter
+            )
 
     def _make_lane(self) -> Lane:
         token = trio.lowlevel.current_trio_token()
@@ -250,101 +277,9 @@ class HostConnection:
         return Lane(self.uri, self.info.credentials, lost)
 
     def _lane_lost(self, lane: Lane) -> None:
-        lanes = self._lanes
-        if not lanes.is_open or lane not in (*lanes.free, *lanes.busy, *lanes.kept):
-            return
-        lanes.lost(lane)
-        self._is_lost.set()
-
-    def _apply(self, event: ConnectionEvent, *, cause: BaseException | None = None, retry_at: float | None = None) -> None:
-        if self._core.apply(event, now=trio.current_time(), cause=cause, retry_at=retry_at):
-            self._state_changed.set()
-            self._state_changed = trio.Event()
-
-    async def _connect(self) -> None:
-        """Open the first lane."""
-        self._is_lost = trio.Event()
-        self._lanes = self._new_lanes()
-        self._apply(ConnectionEvent.CONNECT)
-        lane = await self._lanes.acquire()
-        self._lanes.release(lane)
-        self._apply(ConnectionEvent.ESTABLISHED)
-
-    async def _supervise(self) -> None:
-        """Connect again whenever the connection is lost, until it is given up."""
-        backoff = Backoff(self._reconnect)
-        while True:
-            since = trio.current_time()
-            await self._is_lost.wait()
-            backoff = backoff.lost(trio.current_time(), held=trio.current_time() - since)
-            self._losses += 1
-            self._drop(ConnectionLost(f"the connection to {self.uri} was lost"))
-            while not self.state.is_usable:
-                match backoff.decide(random.random()):  # noqa: S311 - spreads attempts, no secret
-                    case GiveUp():
-                        self._apply(ConnectionEvent.GIVEN_UP, cause=self._last_error)
-                        return
-                    case retry:
-                        await trio.sleep(retry.delay)
-                backoff = backoff.retried()
-                try:
-                    await self._connect()
-                except AtpError as error:
-                    self._drop(error)
-
-    def _drop(self, cause: AtpError) -> None:
-        self._last_error = cause
-        for lane in self._lanes.close():
-            self._nursery.start_soon(close_lane, lane)
-        self._apply(ConnectionEvent.LOST, cause=cause)
-
-    async def _leave(self) -> None:
-        lanes = self._lanes.close()
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                for lane in lanes:
-                    nursery.start_soon(close_lane, lane)
-        self._apply(ConnectionEvent.CLOSED)
-
-
-@attrs.define(eq=False)
-class _Turn:
-    """One call's way through its queue and onto a lane, and back, which may be long after its caller has gone.
-
-    Trio takes it for a limiter: it asks before it starts the thread, and tells when the thread has really ended.
-    """
-
-    lanes: Lanes
-    queue: Queue | None
-    lane: Lane | None = None
-    is_over: bool = False
-    on_end: Callable[[], None] | None = None
-
-    def run(self, work: Callable[[Lane], T]) -> T:
-        """What the thread does."""
-        assert self.lane is not None
-        return self.lane.run(work)
-
-    async def acquire_on_behalf_of(self, borrower: object) -> None:  # noqa: ARG002 - a limiter is told
-        """Wait for the queue, then for a lane."""
-        if self.queue is not None:
-            await self.queue.enter()
-        try:
-            self.lane = await self.lanes.acquire()
-        except BaseException:
-            if self.queue is not None:
-                self.queue.leave()
-            raise
-
-    def release_on_behalf_of(self, borrower: object) -> None:  # noqa: ARG002
-        """The thread has ended."""
-        assert self.lane is not None
-        self.is_over = True
-        self.lanes.release(self.lane)
-        if self.queue is not None:
-            self.queue.leave()
-        if self.on_end is not None:
-            self.on_end()
+        # libvirtd that ends, or a network that breaks, takes all of them: so one is a sign for all.
+        if self._lanes.has(lane):
+            self._lost.set()
 
 
 def _look_up(lane: Lane, key: str | UUID | int) -> tuple[str, str]:
@@ -361,7 +296,7 @@ def _look_up(lane: Lane, key: str | UUID | int) -> tuple[str, str]:
         except library.error as error:
             uuid = _as_uuid(key)
             if uuid is None:
-                raise DomainNotFound(f"the host has no domain called {key!r}") from error
+                raise lane.failure(error) from error
             found = connection.lookupByUUIDString(uuid)
     return found.name(), found.UUIDString()
 
@@ -384,6 +319,8 @@ async def open_host(
     *,
     lanes: LaneConfig | None = None,
     reconnect: ReconnectConfig | None = None,
+    heartbeat: HeartbeatConfig | None = None,
+    board: StateBoard | None = None,
     load: Callable[[], Library] = load_library,
 ) -> AsyncIterator[HostConnection]:
     """Connect to a host's libvirt for the time of the block.
@@ -394,7 +331,9 @@ async def open_host(
         info: The host, or its URI: `qemu+ssh://host/system`, `qemu:///system`, `test:///default`.
         lanes: How many libvirt connections it may take.
         reconnect: When to connect again.
-        load: What gives libvirt-python, for tests.
+        heartbeat: When a host that is silent is asked for a sign of life.
+        board: Where its state is shown together with others'.
+        load: What gives libvirt-python; tests give another.
 
     Raises:
         ConfigError: The URI cannot be meant, libvirt-python is not installed, or the password cannot be had.
@@ -404,19 +343,23 @@ async def open_host(
     Cancellation: nothing stays open. A host that does not answer may hold a thread for as long as the system tries to reach it.
     """
     if not isinstance(info, HostInfo):
-        uri = HostUri.parse(info) if isinstance(info, str) else info
-        info = HostInfo(uri.host or "localhost", uri.host or "localhost", uri)
+        info = HostInfo.from_uri(info)
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        host = HostConnection(info, lanes or LaneConfig(), reconnect or ReconnectConfig(), load, nursery)
+        subject = Host(info.id)
+        states = StateSource(subject) if board is None else board.add(subject)
+        host = HostConnection(
+            info, states, lanes=lanes or LaneConfig(), heartbeat=heartbeat or HeartbeatConfig(), load=load, nursery=nursery
+        )
+        nursery.start_soon(Supervisor(states, host.run_session, reconnect or ReconnectConfig()).run)
         try:
-            await host._connect()  # noqa: SLF001 - this is its constructor
-            nursery.start_soon(host._supervise)  # noqa: SLF001
+            await host.wait_first()
+            nursery.start_soon(host.watch_given_up)
             yield host
         except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
             failure = error
         finally:
-            await host._leave()  # noqa: SLF001
             nursery.cancel_scope.cancel()
+    host.end()
     if failure is not None:
         raise failure

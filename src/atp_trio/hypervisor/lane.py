@@ -103,11 +103,12 @@ class Lane:
             try:
                 return work(self)
             except self.library.error as error:
-                raise self._error(error) from error
+                raise self.failure(error) from error
         finally:
             self._leave()
 
-    def _error(self, error: Exception) -> AtpError:
+    def failure(self, error: Exception) -> AtpError:
+        """What a `libvirtError` of this lane is in our tree."""
         if not self.is_alive():
             return ConnectionLost(f"the connection to {self.uri} was lost in the middle of a call; its outcome is unknown")
         return call_error(error)
@@ -126,6 +127,11 @@ class Lane:
                 self._domains.pop(next(iter(self._domains)))
             self._domains[uuid] = domain
         return domain
+
+    def ping(self) -> None:
+        """Ask something that every libvirtd answers at once, however busy; inside of `run` only."""
+        assert self.connection is not None
+        self.connection.getLibVersion()
 
     def before_closing(self, closer: Callable[[], Any]) -> None:
         """Have `closer` called before the connection is closed: libvirt keeps one open that has callbacks."""

@@ -3,8 +3,8 @@
 Theory of operation. A call takes a free lane; where there is none, another is opened, up to `LaneConfig.prompt` of them: libvirtd
 serves so many requests at a time without queueing. A call that has been running for `patience` is slow, and perhaps hung (a
 stopped QEMU, a silent agent): its lane is set aside, it does not count any more, and another may be opened in its place, up to
-`maximum` in all. Calls to one machine's monitor or agent go one after another anyway, in libvirt and by a `Queue` here; so a hung
-machine holds a lane or two, not more, however often it is asked, and the others go on at full speed.
+`maximum` in all. Calls to one machine's monitor or agent go one after another anyway, in libvirt and by a queue (see `calls`); so
+a hung machine holds a lane or two, not more, however often it is asked, and the others go on at full speed.
 
 `plan` decides, without a clock and without waiting; `Lanes` does what it says.
 """
@@ -23,7 +23,7 @@ from atp_trio.hypervisor.lane import Lane
 from atp_trio.hypervisor.library import Library
 from atp_trio.supervision.setting import number
 
-__all__ = ["LaneConfig", "Lanes", "Plan", "Queue", "plan"]
+__all__ = ["LaneConfig", "Lanes", "Plan", "plan"]
 
 LEAVE_SECONDS: Final = 2.0
 """How long closing is waited for: a host that went silent does not answer to that either."""
@@ -40,10 +40,12 @@ class LaneConfig:
     prompt: int = attrs.field(default=4, validator=number(minimum=1, maximum=64, whole=True))
     """How many calls run at a time, not counting slow ones; also how many idle connections are kept."""
     maximum: int = attrs.field(default=16, validator=number(minimum=1, maximum=1024, whole=True))
-    """How many connections there may be in all, those of slow calls and of streams included. libvirtd has 20 workers for all of
-    its clients unless told otherwise (`max_workers`): more calls than that hanging in it hang it for everybody."""
+    """How many connections calls may take, slow ones included. libvirtd has 20 workers for all of its clients unless told
+    otherwise (`max_workers`): more calls than that hanging in it hang it for everybody."""
     patience: float = attrs.field(default=0.25, validator=number(above=0))
     """After how many seconds a call is slow. Long enough for nearly all that answer, short beside a second."""
+    streams: int = attrs.field(default=64, validator=number(minimum=1, maximum=4096, whole=True))
+    """How many connections streams may take beside these; each stream takes one."""
 
 
 @attrs.frozen
@@ -56,7 +58,7 @@ class Plan:
     """Until when to wait at most: then another call may have become slow."""
 
 
-def plan(config: LaneConfig, *, free: int, since: list[float], opening: int, kept: int, now: float) -> Plan:
+def plan(config: LaneConfig, *, free: int, since: list[float], opening: int, now: float) -> Plan:
     """Decide.
 
     Args:
@@ -64,43 +66,16 @@ def plan(config: LaneConfig, *, free: int, since: list[float], opening: int, kep
         free: How many lanes are free.
         since: Since when each of the busy ones has been.
         opening: How many are being opened.
-        kept: How many are held by streams.
         now: The time.
     """
     if free:
         return Plan("take")
     prompt = [at for at in since if now - at < config.patience]
-    if len(since) + opening + kept >= config.maximum:
+    if len(since) + opening >= config.maximum:
         return Plan("wait")
     if len(prompt) + opening < config.prompt:
         return Plan("open")
     return Plan("wait", min(prompt, default=math.inf) + config.patience)
-
-
-@attrs.define(eq=False)
-class Queue:
-    """Calls that go one after another: those to one machine's monitor, or to its agent."""
-
-    _turn: trio.Semaphore = attrs.field(init=False, factory=lambda: trio.Semaphore(1, max_value=1))
-    waiting: int = attrs.field(init=False, default=0)
-    """How many calls wait for their turn."""
-
-    async def enter(self) -> None:
-        """Wait for the turn. It is given back by `leave`, by whomever: a call may outlive its caller."""
-        self.waiting += 1
-        try:
-            await self._turn.acquire()
-        finally:
-            self.waiting -= 1
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody has the turn, nor waits for it."""
-        return self._turn.value == 1
-
-    def leave(self) -> None:
-        """Give the turn to the next."""
-        self._turn.release()
 
 
 @attrs.define(eq=False)
@@ -146,10 +121,23 @@ class Lanes:
                 self._check_open()
             if decision.action == "take":
                 return self._take()
-            lane = self.make_lane()
-            self.opening[lane] = True
+            lane = self._new()
         # Outside of the lock: while one is being opened, over ssh for half a second, another may become free.
         await self._open(lane)
+        return lane
+
+    async def acquire_kept(self) -> Lane:
+        """A lane to be held for long, beside those of calls; otherwise as `acquire`."""
+        self._check_open()
+        if self.free:
+            lane = self._take()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            lane = self._new()
+            await self._open(lane)
+        self.busy.pop(lane, None)
+        self.kept.add(lane)
+        self._notify()
         return lane
 
     def release(self, lane: Lane) -> None:
@@ -164,17 +152,9 @@ class Lanes:
             self.nursery.start_soon(close_lane, lane)
         self._notify()
 
-    def keep(self, lane: Lane) -> None:
-        """A lane that was acquired is held for long."""
-        del self.busy[lane]
-        self.kept.add(lane)
-        self._notify()
-
-    def lost(self, lane: Lane) -> None:
-        """A lane has ended by itself; one in use is given back by whoever uses it."""
-        if lane in self.free:
-            self.free.remove(lane)
-            self.nursery.start_soon(close_lane, lane)
+    def has(self, lane: Lane) -> bool:
+        """Whether the lane is one of these, and they are still in use."""
+        return self.is_open and (lane in self.busy or lane in self.kept or lane in self.opening or lane in self.free)
 
     @property
     def count(self) -> int:
@@ -199,9 +179,13 @@ class Lanes:
             free=len(self.free),
             since=list(self.busy.values()),
             opening=len(self.opening),
-            kept=len(self.kept),
             now=trio.current_time(),
         )
+
+    def _new(self) -> Lane:
+        lane = self.make_lane()
+        self.opening[lane] = True
+        return lane
 
     def _take(self) -> Lane:
         lane = self.free.pop()
