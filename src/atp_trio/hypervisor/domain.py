@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
+from atp_trio.errors import ConfigError
+from atp_trio.hypervisor.graphics import SpiceEndpoint, parse_spice_endpoint
+from atp_trio.hypervisor.handover import Handover
+from atp_trio.hypervisor.screenshot import receive_screenshot
+from atp_trio.spice.imaging.screenshot import Screenshot
+from atp_trio.spice.streams.socket import SocketStream
+
 if TYPE_CHECKING:
     from atp_trio.hypervisor.host import HostConnection
     from atp_trio.hypervisor.lane import Lane
@@ -120,6 +127,54 @@ class Domain:
             AgentUnavailable: The agent is not connected, or did not answer.
         """
         return await self._extension("qemuAgentCommand", command, timeout, 0, lane="agent")
+
+    async def screenshot(self, screen: int = 0) -> Screenshot:
+        """What a screen shows.
+
+        Raises:
+            ImageError: The picture cannot be read.
+            AtpError: What `call` raises; HypervisorError where the machine has no such screen.
+        """
+        return await self.host.run_on_lane(
+            lambda lane: receive_screenshot(lane, self.uuid, screen), self.host.queue(self.uuid, "monitor")
+        )
+
+    async def spice_endpoint(self) -> SpiceEndpoint:
+        """Where the running machine offers SPICE, as it is reached from here, with the ticket of its definition.
+
+        Raises:
+            HypervisorError: It has no SPICE, does not run, or its server cannot be reached from here.
+            AtpError: What `call` raises.
+        """
+        return parse_spice_endpoint(await self.xml(secure=True), self.host.uri.host)
+
+    async def open_graphics(self, index: int = 0, *, skip_auth: bool = True) -> SocketStream:
+        """Connect to the machine's SPICE server through libvirt, without a network: one connection, for one channel.
+
+        `open_spice(domain.open_graphics)` makes all channels so.
+
+        Args:
+            index: Which of the domain's graphics.
+            skip_auth: Whether the server is to let us in without the ticket: who may do this may set another anyway.
+
+        Raises:
+            ConfigError: The host is another machine: a connection cannot be passed to this one.
+            HypervisorError: The machine does not run, or has no such graphics.
+            AtpError: What `call` raises.
+
+        Cancellation: no connection stays open.
+        """
+        if not self.host.uri.is_local:
+            # Over a network libvirt would end its own connection instead of telling.
+            raise ConfigError("open_graphics: libvirt passes a connection on its own machine only, not to this one")
+        handover = Handover()
+        flags = 1 if skip_auth else 0  # VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH
+        try:
+            await self.call(lambda domain: handover.put(domain.openGraphicsFD(index, flags)), lane="monitor")
+        except BaseException:
+            handover.drop()
+            raise
+        return SocketStream(handover.take(), address=f"{self.name} by libvirt")
 
     async def _extension(self, function: str, *args: Any, lane: Literal["monitor", "agent"]) -> str:
         """Call a function of `libvirt_qemu`."""

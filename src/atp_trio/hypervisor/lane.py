@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -133,6 +134,11 @@ class Lane:
         assert self.connection is not None
         self.connection.getLibVersion()
 
+    def suppress_errors(self) -> AbstractContextManager[None]:
+        """Ignore libvirt's errors: for what is done in parting."""
+        assert self.library is not None
+        return contextlib.suppress(self.library.error)
+
     def before_closing(self, closer: Callable[[], Any]) -> None:
         """Have `closer` called before the connection is closed: libvirt keeps one open that has callbacks."""
         self._closers.append(closer)
@@ -163,7 +169,7 @@ class Lane:
         if connection is None or self.library is None:
             return
         for close in (*reversed(self._closers), connection.close):
-            with contextlib.suppress(self.library.error):  # it may have ended by itself
+            with self.suppress_errors():  # it may have ended by itself
                 close()
         self._closers.clear()
 

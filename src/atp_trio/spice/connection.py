@@ -38,7 +38,7 @@ from atp_trio.spice.messages.main import MouseMode
 from atp_trio.spice.protocol.channel import ChannelCore
 from atp_trio.spice.protocol.link import ClientLink, Linked, TicketNeeded
 from atp_trio.spice.protocol.ticket import check_password, encrypt_ticket, is_prepared, prepare
-from atp_trio.spice.streams.base import ByteStream
+from atp_trio.spice.streams.base import ByteStream, StreamOpener, as_byte_stream
 from atp_trio.spice.streams.tcp import open_tcp_stream
 from atp_trio.spice.streams.tls import SpiceTlsConfig, open_tls_stream
 from atp_trio.spice.streams.unix import open_unix_stream
@@ -54,18 +54,19 @@ class SpiceVmConnection:
     """A machine's SPICE connection; `open_spice` makes it.
 
     Attributes:
-        uri: Where the server is.
+        uri: Where the server is; None where a function gives the streams.
     """
 
     def __init__(
         self,
-        uri: SpiceUri,
+        where: SpiceUri | StreamOpener,
         password: Password,
         tls: SpiceTlsConfig,
         session: Session,
         nursery: trio.Nursery,
     ) -> None:
-        self.uri = uri
+        self.uri = where if isinstance(where, SpiceUri) else None
+        self._where = where
         self._password = password
         self._tls = tls
         self._nursery = nursery
@@ -74,7 +75,8 @@ class SpiceVmConnection:
         self._main: MainChannel | None = None
 
     def __repr__(self) -> str:
-        return f"<SpiceVmConnection {self.uri} {', '.join(channel.name for channel in self.channels) or 'closed'}>"
+        names = ", ".join(channel.name for channel in self.channels)
+        return f"<SpiceVmConnection {self.uri or 'over given streams'} {names or 'closed'}>"
 
     # --- the channels
 
@@ -254,11 +256,12 @@ class SpiceVmConnection:
 
     async def _connect(self, channel: SpiceChannel) -> Link:
         """Link a channel, over TLS if the URI says so or the server wants it."""
-        secure = self.uri.unix_path is None and (self.uri.port is None or channel.channel_type in self._secured)
+        uri = self.uri
+        secure = uri is not None and uri.unix_path is None and (uri.port is None or channel.channel_type in self._secured)
         try:
             return await self._link(channel, secure=secure)
         except LinkNeedSecured:
-            if secure or self.uri.tls_port is None:
+            if secure or uri is None or uri.tls_port is None:
                 raise
             self._secured.add(channel.channel_type)
             return await self._link(channel, secure=True)
@@ -273,7 +276,9 @@ class SpiceVmConnection:
             raise
 
     async def _open_stream(self, *, secure: bool) -> ByteStream:
-        uri = self.uri
+        uri = self._where
+        if not isinstance(uri, SpiceUri):
+            return as_byte_stream(await uri(), address="the given stream")
         if uri.unix_path is not None:
             return await open_unix_stream(uri.unix_path)
         assert uri.host is not None
@@ -310,7 +315,7 @@ class SpiceVmConnection:
         """The password, asked for anew for every link: a ticket may have been changed meanwhile."""
         password = self._password
         if password is None:
-            return check_password(self.uri.password or "")
+            return check_password((self.uri.password if self.uri else None) or "")
         if isinstance(password, Path):
             return await _read_password(password)
         if callable(password):
@@ -346,7 +351,7 @@ async def _next_event(stream: ByteStream, link: ClientLink) -> TicketNeeded | Li
 
 @asynccontextmanager
 async def open_spice(
-    uri: str | SpiceUri,
+    uri: str | SpiceUri | StreamOpener,
     *,
     password: Password = None,
     tls: SpiceTlsConfig | None = None,
@@ -358,7 +363,8 @@ async def open_spice(
 
     Args:
         uri: Such as `spice://127.0.0.1:5900`, `spice+tls://host:5901`, `spice://host:5900?tls-port=5901` or
-            `spice+unix:///run/vm.sock`.
+            `spice+unix:///run/vm.sock`. Or an async function that gives a new stream to the server for every channel, such as
+            the `open_graphics` of a libvirt domain.
         password: The ticket: a value, a file that holds it, or a function (async or not) that gives it. A file is read, and a
             function called, for every channel that is linked. By default the password in the URI, if any.
         tls: How to verify the server, where TLS is used; by default against the system's certificates and the host's name.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import abc
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
 from atp_trio.errors import ConfigError, ConnectionLost
 
-__all__ = ["AdaptedStream", "ByteStream"]
+__all__ = ["AdaptedStream", "ByteStream", "StreamOpener", "as_byte_stream"]
+
+StreamOpener = Callable[[], Awaitable[trio.abc.Stream]]
+"""Gives a new connection to one and the same SPICE server each time: every channel needs its own."""
 
 
 class ByteStream(trio.abc.Stream):
@@ -115,6 +118,11 @@ class AdaptedStream(ByteStream):
     async def aclose(self) -> None:
         """As in Trio; see `trio.abc.AsyncResource`."""
         await self._stream.aclose()
+
+
+def as_byte_stream(stream: trio.abc.Stream, *, address: str) -> ByteStream:
+    """The stream itself, where it is one of ours."""
+    return stream if isinstance(stream, ByteStream) else AdaptedStream(stream, address=address)
 
 
 @contextlib.contextmanager
