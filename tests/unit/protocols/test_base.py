@@ -120,10 +120,14 @@ async def test_a_failed_connect_leaves_as_it_is_and_can_be_tried_again():
 
 async def test_the_blocks_own_exception_leaves_as_it_is():
     log = []
-    with pytest.raises(KeyError, match="mine"):
+
+    async def use():
         async with Echo() as echo:
             await echo.connect(log)
             raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await use()
     assert log == ["open", "closed"]
 
 
