@@ -25,6 +25,10 @@ WITHIN = 20.0  # seconds; an emulated machine on a busy host
 
 # `draw`: one below the other, a flat colour, a machine's code, noise, smooth colours; and text over all of it. In blocks of
 # several rows of the frame buffer, as the kernel loses a write of exactly one. `listen`: keeps the input events of a device.
+# `film COUNT`: so many numbered pictures in turn in rows 256 to 511, away from the console's text, and the last one for a while,
+# as a server may drop any frame. Above, 16 blocks of 64x32 are the number in binary, white for 1, and its complement; below are
+# ramps that go to the right from one picture to the next, in bands of another colour. With `film COUNT larger`, every fourth is
+# followed by one of 320 rows.
 TOOLS = Part(
     name="tools",
     texts={
@@ -37,6 +41,19 @@ smooth() { awk 'BEGIN{for(;x<1024;x++)s=s sprintf("%c%c%c%c",x/5+1,255-x/9,x/4%9
 text() { dmesg | head -40 >/dev/tty1; }
 nothing() { clear >/dev/tty1; }
 for name; do $name; done
+""",
+        "usr/bin/film": r"""#!/bin/sh
+[ -s /tmp/p7 ] || awk 'BEGIN{for(k=0;k<8;k++){for(b=0;b<7;b++){s="";for(x=0;x<1024;x++){d=(x+1015*k)%256;if(d>127)d=255-d
+s=s sprintf("%c%c%c%c",b*14+9,d*0.9+9,120-d/2,9)}for(y=0;y<32;y++)printf"%s",s>("/tmp/p" k)}}}'
+[ -s /tmp/m99 ] || awk 'BEGIN{for(x=0;x<64;x++){w=w"\376\376\376\011";z=z"\001\001\001\011"}
+for(n=0;n<100;n++){s="";for(b=128;b>=1;b/=2)s=s (int(n/b)%2?w:z);for(b=128;b>=1;b/=2)s=s (int(n/b)%2?z:w)
+for(y=0;y<32;y++)printf"%s",s>("/tmp/m" n);close("/tmp/m" n)}}'
+fb() { dd of=/dev/fb0 bs=$(($1*4096)) iflag=fullblock seek=$(($2*4096)) oflag=seek_bytes count=1 2>/dev/null; usleep 30000; }
+put() { cat /tmp/m$n /tmp/p$((n%8)) | fb 256 256; }
+more() { [ -z "$2" ] || [ $((n%4)) != 3 ] || cat /tmp/m$n /tmp/p$((n%8)) /tmp/p0 | fb 320 224; }
+clear >/dev/tty1
+n=0; while [ $n -lt $1 ]; do put; more $*; n=$((n+1)); done
+n=$((n-1)); for i in $(seq 30); do put; done
 """,
         "usr/bin/listen": """#!/bin/sh
 for device in /sys/class/input/event*; do
