@@ -25,6 +25,7 @@ WITHIN = 20.0  # seconds; an emulated machine on a busy host
 
 # `draw`: one below the other, a flat colour, a machine's code, noise, smooth colours; and text over all of it. In blocks of
 # several rows of the frame buffer, as the kernel loses a write of exactly one. `listen`: keeps the input events of a device.
+# `obey`: runs what comes on the second serial port, where there is one.
 # `film COUNT`: so many numbered pictures in turn in rows 256 to 511, away from the console's text, and the last one for a while,
 # as a server may drop any frame. Above, 16 blocks of 64x32 are the number in binary, white for 1, and its complement; below are
 # ramps that go to the right from one picture to the next, in bands of another colour. With `film COUNT larger`, every fourth is
@@ -55,6 +56,12 @@ clear >/dev/tty1
 n=0; while [ $n -lt $1 ]; do put; more $*; n=$((n+1)); done
 n=$((n-1)); for i in $(seq 30); do put; done
 """,
+        "usr/bin/obey": """#!/bin/sh
+export PATH=/usr/bin HOME=/
+grep -q '^1: uart:1' /proc/tty/driver/serial || exec sleep 1000000
+stty -echo </dev/ttyS1
+exec sh </dev/ttyS1 >/dev/null 2>&1
+""",
         "usr/bin/listen": """#!/bin/sh
 for device in /sys/class/input/event*; do
     [ "$(cat $device/device/name)" = "$*" ] || continue
@@ -64,10 +71,12 @@ for device in /sys/class/input/event*; do
 done
 """,
     },
+    services=("- /usr/bin/obey",),
 )
 
 SettleScreen = Callable[[SpiceVmConnection, Qemu], Awaitable[npt.NDArray[np.uint32]]]
 RunInGuest = Callable[..., Awaitable[str]]
+TellGuest = Callable[[Qemu, str], Awaitable[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -109,6 +118,17 @@ def guest(lack: Callable[[str], None]) -> Guest:
 
 
 @pytest.fixture(scope="session")
+def shell_port(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple[str, ...]]:
+    """Gives `extra` arguments for a machine that `tell_guest` shall reach: a second serial port."""
+
+    def make() -> tuple[str, ...]:
+        path = tmp_path_factory.mktemp("shell") / "socket"
+        return "-chardev", f"socket,id=shell,server=on,wait=off,path={path}", "-serial", "chardev:shell"
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
     """A server's certificate and the authority that signed it."""
     return make_tls_dir(tmp_path_factory.mktemp("tls"))
@@ -123,9 +143,10 @@ def qemu_firmware(qemu: type[Qemu], tls_files: TlsFiles) -> Iterator[Qemu]:
 
 
 @pytest.fixture(scope="session")
-def qxl_machine(qemu: type[Qemu], guest: Guest, tls_files: TlsFiles) -> Iterator[Qemu]:
-    """The guest on qxl with a tablet, up in about 3 s; a plain and a TLS port, no password."""
-    with qemu(guest=guest, display="qxl-vga", tablet=True, spice=SpiceOptions(tls=tls_files.directory)) as machine:
+def qxl_machine(qemu: type[Qemu], guest: Guest, tls_files: TlsFiles, shell_port) -> Iterator[Qemu]:
+    """The guest on qxl with a tablet, up in about 3 s; a plain and a TLS port, no password; `tell_guest` reaches it."""
+    options = SpiceOptions(tls=tls_files.directory)
+    with qemu(guest=guest, display="qxl-vga", tablet=True, spice=options, extra=shell_port()) as machine:
         machine.wait_ready()
         yield machine
 
@@ -172,6 +193,24 @@ def _difference(ours: npt.NDArray[np.uint32], theirs: npt.NDArray[np.uint32]) ->
         return ""
     where = f"x {columns.min()}..{columns.max()}, y {rows.min()}..{rows.max()}"
     return f"{len(rows)} of {ours.size} pixels differ, in {where}"
+
+
+@pytest.fixture(scope="session")
+def tell_guest() -> TellGuest:
+    """Runs a command in a guest with a `shell_port`, and gives what it writes. Nothing of this passes SPICE or shows."""
+
+    async def tell(machine: Qemu, command: str) -> str:
+        (path,) = (argument.partition("path=")[2] for argument in machine.extra if "path=" in argument)
+        before = len(machine.serial_output())
+        async with await trio.open_unix_socket(path) as shell:
+            await shell.send_all(f"{{ {command}; }} >/dev/ttyS0 2>&1; echo end >/dev/ttyS0\n".encode())
+            with trio.move_on_after(WITHIN):
+                while not (output := machine.serial_output()[before:]).endswith("end\n"):  # noqa: ASYNC110 - a file
+                    await trio.sleep(0.01)
+                return output.removesuffix("end\n")
+        pytest.fail(f"the guest did not do {command!r}; on the serial port: {machine.serial_output()[before:]!r}")
+
+    return tell
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from atp_trio.spice.codec.video import VideoCodec
 from atp_trio.spice.connection import open_spice
 from atp_trio.spice.imaging.stream import FRAMES
 from atp_trio.spice.messages.display import StreamDataSized, VideoCodecType
-from atp_trio.spice.messages.geometry import Rect
 from atp_trio.testing.qemu import SpiceOptions
 
 WITHIN = 90
@@ -21,46 +20,7 @@ ENOUGH = 35  # dB
 PLUGINS = "gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav"
 # libspice-server 0.15 has no encoder for H.265.
 CODECS = (VideoCodecType.MJPEG, VideoCodecType.VP8, VideoCodecType.VP9, VideoCodecType.H264)
-WIDTH, MARKER, PICTURES, BITS, LAST = 1024, 32, 8, 8, 59
-# Where `film` shows a picture, and where one that is larger.
-AREA, LARGER = Rect.at(0, 256, WIDTH, 256), Rect.at(0, 224, WIDTH, 320)
-
-
-def marker(number):
-    """The number in binary, and its complement, as white and black blocks."""
-    bits = [number >> bit & 1 for bit in reversed(range(BITS))]
-    levels = [0xFE if bit else 1 for bit in [*bits, *(1 - bit for bit in bits)]]
-    return np.tile(np.repeat(np.array(levels, np.uint32) * 0x010101, WIDTH // len(levels)), (MARKER, 1))
-
-
-def ramps(number):
-    """The picture below the marker: bands of 32 rows."""
-    level = (np.arange(WIDTH) + 1015 * (number % PICTURES)) % 256
-    level = np.where(level > 127, 255 - level, level)
-    row = (level * 0.9 + 9).astype(np.uint32) << 8 | (120 - level / 2).astype(np.uint32) << 16
-    return np.concatenate([np.tile(row | (band * 14 + 9), (32, 1)) for band in range(7)])
-
-
-def picture(number, *, larger=False):
-    """What `film` draws as this number."""
-    return np.concatenate([marker(number), ramps(number), *([ramps(0)[:64]] if larger else [])])
-
-
-def read_number(pixels):
-    """The number in a marker; None where it is none."""
-    blocks = (pixels[8 : MARKER - 8] & 255).reshape(16, 2 * BITS, -1)[:, :, 16:-16]
-    levels = blocks.mean((0, 2))
-    bits = "".join(str(int(level > 128)) for level in levels)
-    high, low = int(bits[:BITS], 2), int(bits[BITS:], 2)
-    is_clear = bool(((levels < 64) | (levels > 192)).all())
-    return high if is_clear and high ^ low == 2**BITS - 1 else None
-
-
-def psnr(ours, theirs):
-    """Decibels, over the three colours."""
-    bytes_ = [np.ascontiguousarray(each).view(np.uint8).reshape(-1, 4)[:, :3].astype(np.float32) for each in (ours, theirs)]
-    error = ((bytes_[0] - bytes_[1]) ** 2).mean()
-    return 10 * np.log10(255**2 / error) if error else np.inf
+LAST = 59
 
 
 class Frames:
@@ -70,18 +30,17 @@ class Frames:
         shown: Whether the frame had a size of its own; the number in its marker; how well it is the picture of that number.
     """
 
-    def __init__(self, channel):
+    def __init__(self, channel, film):
         self.shown = []
+        self._film = film
         self._channel, self._drawn = channel, channel._drawn
         channel._drawn = self._look
 
     def _look(self, message, *rest):
         if isinstance(message, FRAMES):
             is_larger = isinstance(message, StreamDataSized)
-            pixels = self._channel.screen.copy(LARGER if is_larger else AREA)
-            number = read_number(pixels)
-            known = None if number is None else picture(number, larger=is_larger)
-            self.shown.append((is_larger, number, 0.0 if known is None else psnr(pixels, known)))
+            pixels = self._channel.screen.copy(self._film.LARGER if is_larger else self._film.AREA)
+            self.shown.append((is_larger, *self._film.judge(pixels, larger=is_larger)))
         self._drawn(message, *rest)
 
     @property
@@ -107,23 +66,24 @@ def reports_of(channel):
 
 
 @pytest.fixture(scope="module")
-def streaming_machine(qemu, guest):
+def streaming_machine(qemu, guest, shell_port):
     """A machine that streams whatever is drawn often."""
-    with qemu(display="qxl-vga", guest=guest, tablet=True, spice=SpiceOptions(streaming_video="all")) as machine:
+    options = SpiceOptions(streaming_video="all")
+    with qemu(display="qxl-vga", guest=guest, spice=options, extra=shell_port()) as machine:
         machine.wait_ready()
         yield machine
 
 
-async def play(vm, machine, run_in_guest, codec, lack, *, larger=False):
+async def play(vm, machine, tell_guest, film, codec, lack, *, larger=False):
     """Show a film, until there are no streams any more. Gives what every frame showed.
 
     Where all are busy, a server may see too late that it is a film, or drop what is larger: it is shown again then.
     """
     await vm.display.set_preferred_video_codecs([codec])
-    frames = Frames(vm.display)
+    frames = Frames(vm.display, film)
     while len(set(frames.numbers)) < 10 or frames.sizes != {False, larger}:
         frames.shown.clear()
-        await run_in_guest(vm, machine, f"film {LAST + 1} {'larger' * larger}")
+        await tell_guest(machine, f"film {LAST + 1} {'larger' * larger}")
         await vm.display._wait_until(lambda: not vm.display.streams)
         used = {stream.codec for stream in vm.display.display_statistics().streams}
         if used - {codec}:
@@ -138,10 +98,10 @@ def assert_true(frames):
     assert frames.numbers[-1] == LAST
 
 
-async def assert_without_loss(vm, machine, settle_screen):
+async def assert_without_loss(vm, machine, settle_screen, film):
     """When the stream has ended, the server sends without loss what it sent with."""
     pixels = await settle_screen(vm, machine)
-    np.testing.assert_array_equal(pixels[AREA.top : AREA.bottom], picture(LAST))
+    np.testing.assert_array_equal(pixels[film.AREA.top : film.AREA.bottom], film.picture(LAST))
     counted = vm.display.display_statistics()
     assert not counted.failed
     assert not counted.not_drawn
@@ -150,29 +110,27 @@ async def assert_without_loss(vm, machine, settle_screen):
 
 
 @pytest.mark.parametrize("codec", CODECS)
-async def test_every_frame_is_the_picture_of_its_number(streaming_machine, codec, lack, run_in_guest, settle_screen):
+async def test_every_frame_is_the_picture_of_its_number(streaming_machine, codec, lack, tell_guest, film, settle_screen):
     machine = streaming_machine
     with trio.fail_after(WITHIN):
         async with open_spice(machine.uri) as vm:
             reports = reports_of(vm.display)
-            assert_true(await play(vm, machine, run_in_guest, codec, lack))
-            await assert_without_loss(vm, machine, settle_screen)
+            assert_true(await play(vm, machine, tell_guest, film, codec, lack))
+            await assert_without_loss(vm, machine, settle_screen, film)
             assert reports
             assert all(0 < one.num_frames <= 10 and one.num_drops <= one.num_frames for one in reports)
 
 
 @pytest.mark.parametrize("codec", [VideoCodecType.MJPEG, VideoCodecType.VP8])
-async def test_frames_of_another_size_and_place(streaming_machine, codec, lack, run_in_guest, settle_screen):
+async def test_frames_of_another_size_and_place(streaming_machine, codec, lack, tell_guest, film, settle_screen):
     machine = streaming_machine
     with trio.fail_after(WITHIN):
         async with open_spice(machine.uri) as vm:
-            assert_true(await play(vm, machine, run_in_guest, codec, lack, larger=True))
-            await assert_without_loss(vm, machine, settle_screen)
+            assert_true(await play(vm, machine, tell_guest, film, codec, lack, larger=True))
+            await assert_without_loss(vm, machine, settle_screen, film)
 
 
-async def test_a_server_gives_up_a_stream_that_we_cannot_decode(
-    streaming_machine, lack, run_in_guest, settle_screen, monkeypatch
-):
+async def test_a_server_gives_up_a_stream_that_we_cannot_decode(streaming_machine, lack, tell_guest, settle_screen, monkeypatch):
     """As if VP8, which was announced, could not be decoded after all: the report makes the server send images again."""
     machine = streaming_machine
     monkeypatch.setattr("atp_trio.spice.imaging.stream.available_codecs", lambda: frozenset({VideoCodec.MJPEG}))
@@ -182,14 +140,14 @@ async def test_a_server_gives_up_a_stream_that_we_cannot_decode(
             reports = reports_of(display)
             await display.set_preferred_video_codecs([VideoCodecType.VP8])
             # For as long as it takes: how soon a server sees that something is a stream depends on how busy all are.
-            await run_in_guest(vm, machine, f"(while film {LAST + 1}; do :; done) & true")
+            await tell_guest(machine, f"(while film {LAST + 1}; do :; done) & true")
             await display._wait_until(lambda: reports)
             if any(stream.codec != VideoCodecType.VP8 for stream in display.display_statistics().streams):
                 lack(f"the server has no encoder for VP8: apt-get install --no-install-recommends {PLUGINS}")
             assert (reports[0].num_frames, reports[0].num_drops) == (0, 0xFFFFFFFF)
             images = display.screen.drawn["DrawCopy"]
             await display._wait_until(lambda: display.screen.drawn["DrawCopy"] >= images + 20)
-            await run_in_guest(vm, machine, "kill $!; killall film; wait", interval=0.05)
+            await tell_guest(machine, "kill $!; killall film; wait")
             await display._wait_until(lambda: not display.streams)
             await settle_screen(vm, machine)
             assert sum(one.frames for one in display.display_statistics().streams) < 10
