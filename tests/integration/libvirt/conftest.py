@@ -34,8 +34,11 @@ def libvirtd(new_libvirtd: type[Libvirtd]) -> Iterator[Libvirtd]:
 
 @pytest.fixture(scope="session")
 def domain(libvirtd: Libvirtd, guest: Guest) -> str:
-    """The name of a domain that runs the guest, ready: with the ports `PORTS`, a tablet, and SPICE on TCP."""
-    libvirtd.run("guest", guest, ports=PORTS, agent=False)
+    """The name of a domain that runs the guest, ready: guest agent, the ports `PORTS`, a shell on console1, tablet, SPICE on TCP.
+
+    Its memory has room for files of 300 MiB in /tmp. Who stops the agent, the machine or QEMU starts it again.
+    """
+    libvirtd.run("guest", guest, ports=PORTS, memory_mib=512)
     return "guest"
 
 

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import lzma
 import os
+import shutil
 import stat
 import struct
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atp_trio.testing.guest import READY_MARKER, STANDARD_PARTS, Guest, GuestUnavailable, Part, build_guest, recipe
+from atp_trio.testing.guest import READY_MARKER, STANDARD_PARTS, Guest, GuestUnavailable, Part, build_guest, program, recipe
 from atp_trio.testing.guest.build import cache_directory
 from atp_trio.testing.guest.image import Image
 from atp_trio.testing.guest.kernel import extract_vmlinux
@@ -259,6 +260,25 @@ def test_scripts_of_the_standard_guest_are_shell():
         subprocess.run(["sh", "-n"], input=script, text=True, check=True)
 
 
+def test_scripts_in_the_standard_guest_are_shell():
+    scripts = {path: text for part in STANDARD_PARTS for path, text in part.texts.items() if text.startswith("#!")}
+    assert scripts
+    for path, text in scripts.items():
+        done = subprocess.run(["sh", "-n"], input=text, text=True, check=False, capture_output=True)
+        assert not done.returncode, f"{path}: {done.stderr}"
+
+
+def test_programs_compile_without_a_warning():
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no gcc")
+    directory = Path(program.__file__).parent
+    names = [name for part in STANDARD_PARTS for name in part.programs.values()]
+    assert sorted(names) == sorted(path.name for path in directory.glob("*.c"))
+    for name in names:
+        subprocess.run([compiler, "-std=gnu11", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", directory / name], check=True)
+
+
 def test_a_part_is_all_there_is_to_a_new_ability():
     part = Part(
         name="agent",
@@ -303,9 +323,12 @@ class Debian:
 @pytest.fixture
 def debian(tmp_path, monkeypatch):
     machine = Debian(tmp_path)
-    for directory in ("tools", "tree/bin", "tree/boot", "tree/usr/lib/modules/6.1.0-9-amd64/kernel"):
+    for directory in ("tools", "tree/boot", "tree/usr/lib/modules/6.1.0-9-amd64/kernel"):
         (tmp_path / directory).mkdir(parents=True)
-    (tmp_path / "tree/bin/busybox").write_bytes(b"busybox")
+    for pattern in {pattern for part in STANDARD_PARTS for pattern in part.files}:
+        file = tmp_path / "tree" / pattern.replace("*", "0")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(file.name.encode())
     (tmp_path / "tree/boot/vmlinuz-6.1.0-9-amd64").write_bytes(bz_image(lzma.compress(KERNEL)))
     for part in STANDARD_PARTS:
         for name in (*part.modules, *part.drivers):
@@ -322,6 +345,7 @@ def debian(tmp_path, monkeypatch):
         esac""",
     )
     machine.tool("dpkg-deb", f'exec /bin/cp -r {tmp_path}/tree/. "$3"')
+    machine.tool("gcc", 'while [ $# -gt 1 ]; do [ "$1" = -o ] && program=$2; shift; done; echo "compiled ${1##*/}" >"$program"')
     monkeypatch.setenv("PATH", str(tmp_path / "tools"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return machine
@@ -334,6 +358,8 @@ def test_guest_is_built_once(debian):
     entries = read_cpio(guest.initramfs.read_bytes())
     assert entries["usr/bin/busybox"][1] == b"busybox"
     assert entries["init"][1] == b"usr/bin/busybox"
+    assert entries["usr/bin/port-echo"][:2] == (stat.S_IFREG | 0o755, b"compiled echo.c\n")
+    assert entries["usr/lib/x86_64-linux-gnu/libglib-2.0.so.0"][1] == b"libglib-2.0.so.0"
     assert entries["bin"][1] == b"usr/bin"
     assert entries["etc/setup"][0] & stat.S_IXUSR
     assert entries["usr/lib/modules/6.1.0-9-amd64/qxl.ko"][1].startswith(b"\x7fELF")
@@ -387,10 +413,18 @@ def test_cache_directory_is_that_of_xdg(monkeypatch):
         assert cache_directory() == Path(expected) / "atp-trio"
 
 
-@pytest.mark.parametrize("tool", ["apt-cache", "apt-get", "dpkg-deb"])
-def test_tool_that_is_missing_is_named(debian, tool):
+@pytest.mark.parametrize(
+    ("tool", "advice"),
+    [
+        ("apt-cache", "use Debian"),
+        ("apt-get", "use Debian"),
+        ("dpkg-deb", "use Debian"),
+        ("gcc", "apt-get install .* gcc libc6-dev"),
+    ],
+)
+def test_tool_that_is_missing_is_named(debian, tool, advice):
     (debian.home / "tools" / tool).unlink()
-    with pytest.raises(GuestUnavailable, match=f"built with {tool}, which is not here: use Debian"):
+    with pytest.raises(GuestUnavailable, match=f"built with {tool}, which is not here: {advice}"):
         build_guest()
 
 
@@ -403,6 +437,7 @@ def test_tool_that_is_missing_is_named(debian, tool):
         ("apt-get", "exit 7", "exit status 7"),
         ("dpkg-deb", "echo 'not a Debian format archive' >&2; exit 2", r"not a Debian format archive.*try again"),
         ("dpkg-deb", "exit 0", "no /boot/vmlinuz"),
+        ("gcc", "echo 'cannot find -lc' >&2; exit 1", r"cannot find -lc.*gcc libc6-dev"),
     ],
 )
 def test_tool_that_fails_is_quoted(debian, tool, script, words):
@@ -430,8 +465,8 @@ def test_download_of_another_version_than_announced(debian):
 
 
 def test_file_that_no_package_has_is_named(debian):
-    with pytest.raises(GuestUnavailable, match="hold no usr/sbin/qemu-ga"):
-        build_guest([*STANDARD_PARTS, Part(name="agent", files=("usr/sbin/qemu-ga",))])
+    with pytest.raises(GuestUnavailable, match="hold no usr/sbin/none"):
+        build_guest([*STANDARD_PARTS, Part(name="none", files=("usr/sbin/none",))])
 
 
 def test_files_lie_in_usr_wherever_the_package_has_them(tmp_path):

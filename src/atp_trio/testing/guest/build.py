@@ -15,7 +15,9 @@ from atp_trio.testing.guest.image import Image
 from atp_trio.testing.guest.kernel import extract_vmlinux
 from atp_trio.testing.guest.modules import ModuleTree, alias_table, dependency_table
 from atp_trio.testing.guest.packages import GuestUnavailable, Package, download, find_files, kernel_package, resolve, unpack
-from atp_trio.testing.guest.recipe import KERNEL_COMMAND_LINE, STANDARD_PARTS, Part, inittab, ready_script, setup_script
+from atp_trio.testing.guest.parts import STANDARD_PARTS
+from atp_trio.testing.guest.program import compile_program
+from atp_trio.testing.guest.recipe import KERNEL_COMMAND_LINE, Part, inittab, ready_script, setup_script
 
 _KEPT = 3  # guests of other versions that stay: a checkout of another branch finds its own again (85 MB each)
 
@@ -68,7 +70,7 @@ def build_guest(parts: Sequence[Part] = STANDARD_PARTS, *, cache: Path | None = 
 
 def _key(parts: Sequence[Part], packages: Sequence[Package]) -> str:
     digest = hashlib.sha256(repr((parts, packages)).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".py", ".c", ".h")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -100,6 +102,8 @@ def _image(parts: tuple[Part, ...], tree: Path, release: str) -> Image:
             image.link(path, target)
         for path, text in part.texts.items():
             image.file(path, text.encode(), executable=text.startswith("#!"))
+        for path, source_name in part.programs.items():
+            image.file(path, compile_program(source_name), executable=True)
     _add_modules(image, parts, tree, release)
     image.file("etc/inittab", inittab(parts).encode())
     image.file("etc/setup", setup_script(parts).encode(), executable=True)

@@ -32,8 +32,18 @@ class Package:
 _USE_APT = "run `apt-get update` with a network and Debian's main repository"
 
 
-def _run(*command: str, hint: str = _USE_APT, cwd: Path | None = None) -> str:
-    """Run a tool and give what it writes; `hint` is what to do when it fails."""
+def run_tool(*command: str, hint: str = _USE_APT, instead: str = "use Debian", cwd: Path | None = None) -> str:
+    """Run a tool and give what it writes.
+
+    Args:
+        command: Its name and arguments.
+        hint: What to do when it fails.
+        instead: What to do where it is missing.
+        cwd: Where it runs.
+
+    Raises:
+        GuestUnavailable: It is missing, or failed.
+    """
     try:
         done = subprocess.run(  # noqa: S603 - our own words
             command,
@@ -45,7 +55,7 @@ def _run(*command: str, hint: str = _USE_APT, cwd: Path | None = None) -> str:
             env={**os.environ, "LC_ALL": "C.UTF-8"},  # we read its English
         )
     except FileNotFoundError:
-        raise GuestUnavailable(f"the test guest is built with {command[0]}, which is not here: use Debian") from None
+        raise GuestUnavailable(f"the test guest is built with {command[0]}, which is not here: {instead}") from None
     except subprocess.CalledProcessError as error:
         reason = " ".join(str(error.stderr).split()) or f"exit status {error.returncode}"
         raise GuestUnavailable(f"{' '.join(command[:2])} failed ({reason}): {hint}") from error
@@ -58,7 +68,7 @@ def kernel_package() -> str:
     Raises:
         GuestUnavailable: apt does not know one.
     """
-    depends = _run("apt-cache", "depends", "--important", KERNEL_PACKAGE)
+    depends = run_tool("apt-cache", "depends", "--important", KERNEL_PACKAGE)
     names = re.findall(r"Depends: (linux-image-\d\S*)", depends)
     if not names:
         raise GuestUnavailable(f"apt's {KERNEL_PACKAGE} depends on no kernel: the guest needs Debian's main repository")
@@ -71,7 +81,7 @@ def resolve(names: Sequence[str]) -> list[Package]:
     Raises:
         GuestUnavailable: apt is missing, or knows no such package.
     """
-    lines = _run("apt-get", "download", "--print-uris", *sorted(set(names))).splitlines()
+    lines = run_tool("apt-get", "download", "--print-uris", *sorted(set(names))).splitlines()
     # 'uri' file size algorithm:checksum
     fields = [line.split() for line in lines if line.startswith("'")]
     return sorted((Package(row[1], row[3] if len(row) > 3 else "") for row in fields), key=lambda package: package.file_name)
@@ -88,7 +98,7 @@ def download(names: Sequence[str], packages: Sequence[Package], store: Path) -> 
     if not all(path.exists() for path in paths):
         # Downloaded aside and moved, so that what lies in the store is whole.
         with tempfile.TemporaryDirectory(dir=store) as aside:
-            _run("apt-get", "download", "-q", "-o", "APT::Sandbox::User=", *names, cwd=Path(aside))
+            run_tool("apt-get", "download", "-q", "-o", "APT::Sandbox::User=", *names, cwd=Path(aside))
             for file in Path(aside).iterdir():
                 file.replace(store / file.name)
     missing = [path.name for path in paths if not path.exists()]
@@ -105,7 +115,7 @@ def unpack(archives: Sequence[Path], tree: Path) -> None:
     """
     for archive in archives:
         try:
-            _run("dpkg-deb", "-x", str(archive), str(tree), hint="try again, with space on the disk")
+            run_tool("dpkg-deb", "-x", str(archive), str(tree), hint="try again, with space on the disk")
         except GuestUnavailable:
             archive.unlink(missing_ok=True)
             raise

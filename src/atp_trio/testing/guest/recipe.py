@@ -1,4 +1,4 @@
-"""What is in the guest. A new ability is one more `Part` in `STANDARD_PARTS`; nothing else needs to know of it."""
+"""What a part of the guest is, and what the guest does at boot with the parts it has."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class Part:
     """Symbolic links: path to target."""
     texts: Mapping[str, str] = attrs.field(factory=dict)
     """Files of our own: path to content. What starts with `#!` is executable."""
+    programs: Mapping[str, str] = attrs.field(factory=dict)
+    """Programs of our own: path to the C file beside this module, which is compiled when the guest is built."""
     modules: tuple[str, ...] = ()
     """Kernel modules that are loaded at boot, in this order, after what they depend on."""
     drivers: tuple[str, ...] = ()
@@ -47,40 +49,6 @@ class Part:
     """Commands that are kept running, as in `tty1 /bin/sh -l`: a terminal or `-`, and the command."""
     ready: str = ""
     """A shell condition that holds once the part is ready; the guest waits for it before it says so."""
-
-
-BASE = Part(
-    name="base",
-    packages=("busybox-static",),
-    files=("usr/bin/busybox",),
-    links={f"usr/bin/{applet}": "busybox" for applet in ("sh", "mount", "modprobe")} | {"init": "usr/bin/busybox"},
-)
-
-VIRTIO = Part(name="virtio", drivers=("virtio_pci",))
-
-INPUT = Part(
-    name="input",
-    # USB devices appear some time after their controller: usbhid waits for them.
-    modules=("evdev", "psmouse", "usbhid", "hid_generic"),
-    drivers=("uhci_hcd", "ehci_pci", "xhci_pci", "virtio_input", "button"),
-)
-
-DISPLAY = Part(
-    name="display",
-    drivers=("qxl", "bochs", "virtio_gpu", "cirrus"),
-    # Drivers are loaded without waiting for their device; a machine may also have no display at all.
-    ready="[ -e /dev/fb0 ] || ! grep -q ^0x03 /sys/bus/pci/devices/*/class",
-)
-
-CONSOLE = Part(
-    name="console",
-    texts={"etc/profile": f"export PATH=/usr/bin HOME=/ TERM=linux PS1='{PROMPT}'\n"},
-    services=("tty1 /bin/sh -l",),
-    ready=f"grep -q '{PROMPT.strip()}' /dev/vcs1",
-)
-
-STANDARD_PARTS = (BASE, VIRTIO, INPUT, DISPLAY, CONSOLE)
-"""A shell on the screen, keyboards, mice and tablets of every kind, and QEMU's display devices."""
 
 
 def inittab(parts: tuple[Part, ...]) -> str:
@@ -99,7 +67,8 @@ def setup_script(parts: tuple[Part, ...]) -> str:
         "export PATH=/usr/bin",
         "/usr/bin/busybox --install -s /usr/bin",
         "mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys",
-        "mount -t tmpfs tmp /tmp; mkdir -p /dev/pts; mount -t devpts pts /dev/pts",
+        # Large enough for what tests put into it: most of the memory.
+        "mount -t tmpfs -o size=90% tmp /tmp; mkdir -p /dev/pts; mount -t devpts pts /dev/pts",
         # Virtio devices are on a bus of their own, which exists once their PCI driver is there.
         "modprobe -abq $(cat /sys/bus/pci/devices/*/modalias /sys/bus/acpi/devices/*/modalias)",
         "modprobe -abq $(cat /sys/bus/virtio/devices/*/modalias 2>/dev/null)",
