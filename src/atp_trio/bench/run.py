@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 import trio
 
 import atp_trio
 from atp_trio.bench.figure import Amount, Distribution, Figure, Shortfall
+from atp_trio.testing.faults import LinkConditions
 
 MILLI: Final = 1e3
 MICRO: Final = 1e6
+
+T = TypeVar("T")
 
 
 class CannotMeasure(atp_trio.AtpError):
@@ -34,6 +37,7 @@ class BenchSettings:
         region: The part of the machine's screen in which a typed character shows up. None leaves out what needs it; the
             embedded server has its own.
         patience: Seconds a measurement may take beyond `seconds` before it is given up.
+        link: What the way to the machine is to be like: a proxy in a process of its own makes it so. None: as it is.
     """
 
     scenarios: tuple[str, ...] = ("link", "input", "display")
@@ -43,6 +47,7 @@ class BenchSettings:
     tls: atp_trio.SpiceTlsConfig | None = None
     region: atp_trio.Rect | None = None
     patience: float = 30.0
+    link: LinkConditions | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Without secrets."""
@@ -52,6 +57,7 @@ class BenchSettings:
             "seconds": self.seconds,
             "uri": None if self.uri is None else str(self.uri),
             "region": None if region is None else [region.left, region.top, region.width, region.height],
+            "link": None if self.link is None else str(self.link),
         }
 
 
@@ -119,19 +125,33 @@ class BenchRun:
 
     @asynccontextmanager
     async def server(self, **options: Any) -> AsyncIterator[atp_trio.SpiceUri]:
-        """The URI to measure: the machine's, or that of an embedded server with these options, in a process of its own."""
-        if self.settings.uri is not None:
-            yield self.settings.uri
-            return
-        from atp_trio.testing.server import run_server_in_process
+        """The URI to measure: the machine's, or that of an embedded server with these options, in a process of its own.
 
-        process = run_server_in_process(**options)
-        started = await trio.to_thread.run_sync(process.__enter__)
-        try:
-            yield atp_trio.SpiceUri.parse(started.uri)
-        finally:
-            with trio.CancelScope(shield=True):  # it ends within a few seconds, by force if need be
-                await trio.to_thread.run_sync(process.__exit__, None, None, None)
+        Raises:
+            ConfigError: The settings' link cannot be put before this machine.
+        """
+        async with AsyncExitStack() as stack:
+            uri = self.settings.uri
+            if uri is None:
+                from atp_trio.testing.server import run_server_in_process
+
+                started = await stack.enter_async_context(_in_thread(run_server_in_process(**options)))
+                uri = atp_trio.SpiceUri.parse(started.uri)
+            if self.settings.link is not None:
+                uri = await self._put_link_before(uri, self.settings.link, stack)
+            yield uri
+
+    async def _put_link_before(self, uri: atp_trio.SpiceUri, link: LinkConditions, stack: AsyncExitStack) -> atp_trio.SpiceUri:
+        from atp_trio.testing.faults import run_fault_proxy_in_process
+
+        tls = self.settings.tls or atp_trio.SpiceTlsConfig()
+        if uri.tls_port is not None and tls.verify and tls.host_subject is None:
+            raise atp_trio.ConfigError(
+                "behind a link the certificate cannot be held to its host name: give the host subject, or do not verify it"
+            )
+        place = attrs.evolve(uri, password=None)
+        proxy = await stack.enter_async_context(_in_thread(run_fault_proxy_in_process(str(place), link)))
+        return attrs.evolve(atp_trio.SpiceUri.parse(proxy), password=uri.password)
 
     @asynccontextmanager
     async def connect(self, uri: atp_trio.SpiceUri, *channels: atp_trio.ChannelType) -> AsyncIterator[atp_trio.SpiceVmConnection]:
@@ -148,3 +168,14 @@ class BenchRun:
                 yield vm
         if scope.cancelled_caught:
             raise CannotMeasure(f"no connection to {uri} within {settings.patience:g} s")
+
+
+@asynccontextmanager
+async def _in_thread(process: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """A process that is started and ended by calls that block."""
+    started = await trio.to_thread.run_sync(process.__enter__)
+    try:
+        yield started
+    finally:
+        with trio.CancelScope(shield=True):  # it ends within a few seconds, by force if need be
+            await trio.to_thread.run_sync(process.__exit__, None, None, None)

@@ -30,11 +30,16 @@ async def bench(
     region: Annotated[
         str | None, Parameter(help="X,Y,WxH: the part of the machine's screen where a typed character shows up.")
     ] = None,
+    link: Annotated[
+        str | None,
+        Parameter(help="What the way to the server is to be like: 'delay=40ms rate=10mbit jitter=5ms'; the delay is one way."),
+    ] = None,
     json_file: Annotated[Path | None, Parameter(name="--json", help="Write all figures to this file.")] = None,
     access: Access = Access(),  # noqa: B008 - frozen
 ) -> int:
     """Measure a machine; without a URI, this program itself against servers that it starts."""
     from atp_trio.bench import BenchSettings, run_bench
+    from atp_trio.testing.faults import parse_link
 
     settings = BenchSettings(
         scenarios=tuple(scenario.split(",")),
@@ -44,6 +49,7 @@ async def bench(
         tls=access.tls,
         region=None if region is None else parse_region(region),
         patience=access.timeout,
+        link=None if link is None else parse_link(link),
     )
     if json_file is not None:
         json_file.touch()  # before half a minute's work, not after it

@@ -8,10 +8,11 @@ import attrs
 import pytest
 import trio
 
-from atp_trio import AuthenticationFailed, ConfigError, ConnectFailed, Rect, SpiceUri
+from atp_trio import AuthenticationFailed, ConfigError, ConnectFailed, Rect, SpiceTlsConfig, SpiceUri
 from atp_trio.bench import Amount, BenchSettings, Distribution, Report, run_bench, scenario_names
 from atp_trio.bench.run import BenchRun, CannotMeasure
 from atp_trio.bench.scenarios import input as input_scenario
+from atp_trio.testing.faults import LinkConditions
 from atp_trio.testing.server import open_spice_server
 
 QUICK = 0.02
@@ -121,6 +122,18 @@ async def test_a_machine_that_is_not_there(tmp_path):
 async def test_a_scenario_that_is_not_there():
     with pytest.raises(ConfigError, match="opera"):
         await run_bench(BenchSettings(scenarios=("link", "opera")))
+
+
+async def test_a_link_that_hides_the_servers_name():
+    """The certificate names the host, and the client connects to the proxy's address."""
+    settings = BenchSettings(uri=SpiceUri.parse("spice+tls://127.0.0.1:1"), link=LinkConditions(delay=0.01))
+    run = BenchRun(settings, lambda _what, _done: None)
+    with pytest.raises(ConfigError, match="held to its host name"):
+        async with run.server():
+            pass
+    run = BenchRun(attrs.evolve(settings, tls=SpiceTlsConfig.insecure()), lambda _what, _done: None)
+    async with run.server() as uri:
+        assert (uri.host, uri.tls_port != 1) == ("127.0.0.1", True)
 
 
 async def test_a_measurement_that_does_not_end(autojump_clock):

@@ -22,7 +22,13 @@ def test_measures_a_machine(atp, server, tmp_path):
     assert any(row.startswith("input.motion_ack ") and row.endswith(" us") for row in rows)
     assert rows[-1].startswith("skipped input.key_to_region: ") or rows[-1].startswith("skipped display.")
     report = json.loads(path.read_text())
-    assert report["settings"] == {"scenarios": ["link", "input", "display"], "seconds": 0.02, "uri": server.uri, "region": None}
+    assert report["settings"] == {
+        "scenarios": ["link", "input", "display"],
+        "seconds": 0.02,
+        "uri": server.uri,
+        "region": None,
+        "link": None,
+    }
     assert {figure["name"] for figure in report["figures"]} >= {"link.open_spice", "input.motions", "display.machine.updates"}
 
 
@@ -41,6 +47,16 @@ def test_fails_when_a_scenario_cannot_run(atp, serving):
     assert outcome.err == "atp: input: inputs:0 is not open\n"
 
 
+def test_measures_over_a_link(atp, server, tmp_path):
+    path = tmp_path / "figures.json"
+    outcome = atp("bench", server.uri, *QUICK, "--scenario", "link", "--link", "delay=20ms", "--json", path)
+    assert (outcome.code, outcome.err) == (0, "")
+    report = json.loads(path.read_text())
+    assert report["settings"]["link"] == "delay=20ms"
+    (reply,) = [figure for figure in report["figures"] if figure["name"] == "link.main:0.reply"]
+    assert reply["p50"] >= 40
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
@@ -48,6 +64,7 @@ def test_fails_when_a_scenario_cannot_run(atp, serving):
         (["--scenario", ""], 2, ("link",)),
         (["--seconds", "0"], 2, ("greater than 0",)),
         (["--region", "1,2"], 2, ("X,Y,WxH",)),
+        (["--link", "delay=40"], 2, ("delay=40ms",)),
         (["--json", "nowhere/figures.json"], 1, ("nowhere/figures.json", "No such file or directory")),
     ],
 )
