@@ -41,6 +41,19 @@ async def test_commands_go_in_the_order_of_the_calls(connected):
         assert [name for name in names if name] == [str(number) for number in range(50) if number % 3]
 
 
+async def test_answers_come_in_the_order_of_their_commands_but_out_of_band(connected):
+    async with connected() as (qmp, monitor):
+        names = [str(number) for number in range(8)]
+        for name in names:
+            await qmp.send(QmpCommand(name))
+        await qmp.send(QmpCommand("yank", oob=True))
+        commands = [await monitor.receive() for _ in range(9)]
+        await monitor.send({"return": 0, "id": commands[8]["id"]})
+        assert (await qmp.receive()).command.name == "yank"
+        await monitor.send(*({"return": 0, "id": command["id"]} for command in commands[:8]))
+        assert [(await qmp.receive()).command.name for _ in names] == names
+
+
 async def test_receive_waits(connected, nursery):
     async with connected() as (qmp, monitor):
         found = []

@@ -1,4 +1,8 @@
-"""`send` and `receive` over a monitor: commands out, answers and events in, for programs that treat all protocols alike."""
+"""`send` and `receive` over a monitor: commands out, answers and events in, for programs that treat all protocols alike.
+
+Theory of operation. Each command that is sent is executed by a task. QEMU answers commands in their order, but of two tasks whose
+answers came together either may run first: so every command in band has a slot, and the first slot is the next to be received.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import attrs
 import trio
 
 from atp_trio.errors import AtpError
@@ -21,13 +26,20 @@ __all__ = ["Conversation", "open_conversation"]
 MAX_OUTSTANDING: Final = 64
 
 
+@attrs.define(eq=False)
+class _Slot:
+    """The place of an answer."""
+
+    reply: QmpReply | None = None
+
+
 class Conversation:
     """One user's `send` and `receive`; made by `open_conversation`."""
 
     def __init__(self, monitor: QmpMonitor, nursery: trio.Nursery) -> None:
         self._monitor = monitor
         self._nursery = nursery
-        self._replies: deque[QmpReply] = deque()
+        self._slots: deque[_Slot] = deque()  # commands in band, as they were sent; and answers of others, in front
         self._outstanding = 0  # sent, and the answer not received
         self._events: QmpEvents | None = None  # from the first call on
         self._beginning = trio.Lock()
@@ -44,7 +56,10 @@ class Conversation:
             await self._room.park()
             self._check_open()
         self._outstanding += 1
-        self._nursery.start_soon(self._execute, command)
+        slot = _Slot()
+        if not command.oob:
+            self._slots.append(slot)
+        self._nursery.start_soon(self._execute, command, slot)
         # The task runs before whatever is sent next: commands go in the order of the calls.
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -69,22 +84,24 @@ class Conversation:
         self._room.unpark_all()
 
     def _take(self, events: QmpEvents) -> QmpReply | QmpEvent | EventsMissed | None:
-        if self._replies:
+        if self._slots and self._slots[0].reply is not None:
             self._outstanding -= 1
             self._room.unpark()
-            return self._replies.popleft()
+            return self._slots.popleft().reply
         try:
             return events.receive_nowait()
         except trio.WouldBlock:
             return None
 
-    async def _execute(self, command: QmpCommand) -> None:
+    async def _execute(self, command: QmpCommand, slot: _Slot) -> None:
         try:
             value = await self._monitor.execute(command.name, command.arguments, oob=command.oob)
         except AtpError as error:
-            self._replies.append(QmpReply(command, error=error))
+            slot.reply = QmpReply(command, error=error)
         else:
-            self._replies.append(QmpReply(command, value))
+            slot.reply = QmpReply(command, value)
+        if command.oob:
+            self._slots.appendleft(slot)
         assert self._events is not None
         self._events.notify()
 

@@ -158,8 +158,9 @@ class QmpProtocol(Protocol[QmpTarget, QmpCommand, "QmpReply | QmpEvent | EventsM
         await self._conversation.send(value)
 
     async def receive(self) -> QmpReply | QmpEvent | EventsMissed:
-        """The next answer to what was sent with `send`, or the next event; answers first, each kind in the order they came.
+        """The next answer to what was sent with `send`, or else the next event.
 
+        Answers come in the order in which their commands were sent, those to commands out of band as soon as they are there.
         Events are those since the first call of `send` or `receive`.
 
         Raises:
