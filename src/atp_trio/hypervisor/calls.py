@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import attrs
 import trio
 
-from atp_trio.errors import AtpError
+from atp_trio.errors import AtpError, ConnectionLost, NotConnected, TransportError
 from atp_trio.hypervisor.lane import Lane
 from atp_trio.hypervisor.lanes import Lanes
 
@@ -81,11 +81,20 @@ class Turn:
         if self.queue is not None:
             await self.queue.enter()
         try:
-            self.lane = await self.lanes.acquire()
+            self.lane = await self._acquire()
         except BaseException:
             if self.queue is not None:
                 self.queue.leave()
             raise
+
+    async def _acquire(self) -> Lane:
+        try:
+            return await self.lanes.acquire()
+        except ConnectionLost:
+            raise
+        except TransportError as error:
+            # The host goes away, or takes no more connections; to a caller both are that nothing was sent.
+            raise NotConnected(f"{error}; nothing was sent") from error
 
     def release_on_behalf_of(self, borrower: object) -> None:  # noqa: ARG002
         """The thread has ended."""

@@ -84,8 +84,8 @@ class Domain:
         await self.call(lambda domain: domain.create(), lane="monitor")
 
     async def shutdown(self) -> None:
-        """Ask the guest to shut down, as by its power button; returns when it was asked."""
-        await self.call(lambda domain: domain.shutdownFlags(_ACPI), lane="monitor")
+        """Ask the guest to shut down, by its agent or its power button, as libvirt chooses; returns when it was asked."""
+        await self.call(lambda domain: domain.shutdown(), lane="monitor")
 
     async def destroy(self) -> None:
         """Pull the plug. Works on a machine that hangs."""
@@ -184,6 +184,3 @@ class Domain:
             return str(getattr(on.library.qemu, function)(on.domain(self.uuid), *args))
 
         return await self.host.run_on_lane(work, self.host.queue(self.uuid, lane))
-
-
-_ACPI = 1  # VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN

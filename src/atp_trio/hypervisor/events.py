@@ -38,6 +38,7 @@ class EventReceiver(trio.abc.ReceiveChannel[HostEvent]):
 
     def __init__(self, types: frozenset[type[DomainEvent]], uuid: str | None, depth: int) -> None:
         self.types = types
+        self.is_registered = False
         self._uuid = uuid
         self._depth = depth
         self._queue: deque[HostEvent] = deque()
@@ -170,10 +171,15 @@ class EventHub:
         self._receivers.add(receiver)
         try:
             await self._register(types)
+            receiver.is_registered = True
             yield receiver
         finally:
             self._receivers.discard(receiver)
             receiver.close()
+
+    def connected(self) -> None:
+        """There is a connection, of which nothing is asked yet; `serve` will."""
+        self._is_connected = True
 
     async def serve(self, run: Callable[[Callable[[Lane], None]], Any]) -> NoReturn:
         """Register what is wanted, and what will be, as long as the connection lasts.
@@ -181,18 +187,16 @@ class EventHub:
         Args:
             run: Does work on the control lane.
         """
-        self._registered.clear()
         self._refused.clear()
-        self._is_connected = True
-        had_receivers = set(self._receivers)
+        before = {receiver for receiver in self._receivers if receiver.is_registered}
         try:
             while True:
                 changed = self._changed
                 for one in [one for one in self._wanted if one not in self._registered | self._refused.keys()]:
                     await self._register_one(one, run)
-                for receiver in had_receivers & self._receivers:
+                for receiver in before & self._receivers:
                     receiver.put(EventsMissed(count=None))
-                had_receivers.clear()
+                before.clear()
                 await changed.wait()
         finally:
             self._is_connected = False

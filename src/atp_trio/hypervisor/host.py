@@ -206,6 +206,7 @@ class HostConnection:
             self._first.set()
             return
         try:
+            self._hub.connected()
             life.established()
             self._first.set()
             async with trio.open_nursery() as nursery:
