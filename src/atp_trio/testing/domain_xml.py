@@ -7,10 +7,7 @@ from typing import Final, Literal
 from xml.sax.saxutils import escape, quoteattr
 
 from atp_trio.errors import ConfigError
-from atp_trio.testing.guest import Guest
-
-AGENT_PORT: Final = "org.qemu.guest_agent.0"
-"""The virtio-serial port that libvirt and QEMU's guest agent agreed on."""
+from atp_trio.testing.guest import AGENT_PORT, Guest
 
 SpiceListen = Literal["tcp", "tls", "unix"]
 

@@ -36,8 +36,8 @@ from urllib.parse import quote
 import attrs
 
 from atp_trio.errors import HypervisorError
-from atp_trio.testing.domain_xml import AGENT_PORT, domain_xml
-from atp_trio.testing.guest import READY_MARKER, Guest
+from atp_trio.testing.domain_xml import domain_xml
+from atp_trio.testing.guest import AGENT_PORT, READY_MARKER, Guest
 from atp_trio.testing.guest.build import cache_directory
 from atp_trio.testing.qemu import missing as missing_qemu
 

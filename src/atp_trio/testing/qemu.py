@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atp_trio.errors import ConfigError, HypervisorError, QmpError
-from atp_trio.testing.guest import READY_MARKER, Guest
+from atp_trio.testing.guest import AGENT_PORT, READY_MARKER, Guest
 from atp_trio.testing.monitor import Monitor
 
 PROGRAM = "qemu-system-x86_64"
@@ -96,9 +96,17 @@ class SpiceOptions:
         return ",".join([*parts, *self.more])
 
 
-def _escape(path: Path) -> str:
+def _escape(text: Path | str) -> str:
     # A comma separates options; doubled, it is a comma.
-    return str(path).replace(",", ",,")
+    return str(text).replace(",", ",,")
+
+
+def _port_arguments(names: tuple[str, ...], directory: Path) -> list[str]:
+    command = ["-device", "virtio-serial-pci"] if names else []
+    for number, name in enumerate(names):
+        command += ["-chardev", f"socket,id=port{number},path={_escape(directory / f'port{number}.sock')},server=on,wait=off"]
+        command += ["-device", f"virtserialport,chardev=port{number},name={_escape(name)}"]
+    return command
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -116,6 +124,14 @@ class Qemu:
     tablet: bool = False
     """A USB tablet (absolute positions) beside the PS/2 mouse (relative ones), which is always there."""
     memory_mib: int = 256
+    ports: tuple[str, ...] = ()
+    """Virtio-serial ports, by name, as in `org.atp.echo.0`; see `port_path`."""
+    agent: bool = False
+    """Whether there is the port of the guest agent; see `agent_path`."""
+    qmp_unix: bool = False
+    """Whether another QMP monitor listens on a UNIX socket; see `qmp_path`."""
+    qmp_tcp: bool = False
+    """Whether another QMP monitor listens on TCP; see `qmp_port`."""
     accel: str = "tcg,thread=multi"
     """As in `-accel`. KVM may look usable and not be; where it is known to work, it is faster."""
     extra: tuple[str, ...] = ()
@@ -127,6 +143,8 @@ class Qemu:
     """The TLS port, on 127.0.0.1."""
     socket_path: Path | None = attrs.field(init=False, default=None)
     """The UNIX socket."""
+    qmp_port: int | None = attrs.field(init=False, default=None)
+    """The TCP port of the other QMP monitor, on 127.0.0.1."""
     events: collections.deque[dict[str, Any]] = attrs.field(
         init=False, repr=False, factory=lambda: collections.deque(maxlen=1000)
     )
@@ -146,6 +164,8 @@ class Qemu:
         self._directory = Path(tempfile.mkdtemp(prefix="atp-qemu-"))
         try:
             self._start(self._directory)
+            if self.qmp_tcp:
+                self.qmp_port = self._find_qmp_port()
             if self.spice.password:
                 self.set_password(self.spice.password)
         except BaseException:
@@ -165,9 +185,24 @@ class Qemu:
         return f"spice://127.0.0.1:{self.port}" if self.port else f"spice+tls://127.0.0.1:{self.tls_port}"
 
     @property
+    def qmp_path(self) -> Path:
+        """The UNIX socket of the other QMP monitor, which takes one client at a time."""
+        return self._file("qmp.sock", self.qmp_unix, "a QMP monitor on a UNIX socket")
+
+    @property
+    def agent_path(self) -> Path:
+        """The UNIX socket of the guest agent's port."""
+        return self.port_path(AGENT_PORT)
+
+    @property
     def pid(self) -> int:
         """The process id of QEMU."""
         return self._running().pid
+
+    def port_path(self, name: str) -> Path:
+        """The UNIX socket of a virtio-serial port, which takes one client at a time."""
+        names = self._port_names
+        return self._file(f"port{names.index(name) if name in names else ''}.sock", name in names, f"a port {name}")
 
     def alive(self) -> bool:
         """Whether QEMU runs."""
@@ -294,7 +329,26 @@ class Qemu:
         if self.tablet:
             # xHCI: the older controllers keep an emulated CPU busy with a timer every millisecond.
             command += ["-device", "qemu-xhci", "-device", "usb-tablet"]
+        if self.qmp_unix:
+            command += ["-qmp", f"unix:{_escape(directory / 'qmp.sock')},server=on,wait=off"]
+        if self.qmp_tcp:
+            command += ["-chardev", "socket,id=qmp,host=127.0.0.1,port=0,server=on,wait=off", "-mon", "qmp,mode=control"]
+        command += _port_arguments(self._port_names, directory)
         return [*command, *self.extra]
+
+    @property
+    def _port_names(self) -> tuple[str, ...]:
+        return (*((AGENT_PORT,) if self.agent else ()), *self.ports)
+
+    def _file(self, name: str, is_there: bool, what: str) -> Path:
+        if self._directory is None or not is_there:
+            raise HypervisorError(f"the machine has not {what}")
+        return self._directory / name
+
+    def _find_qmp_port(self) -> int:
+        # QEMU chose it, and says it only here: disconnected:tcp:127.0.0.1:12345,server=on
+        (where,) = (one["filename"] for one in self.qmp("query-chardev") if one["label"] == "qmp")
+        return int(where.partition(",")[0].rpartition(":")[2])
 
     def _start(self, directory: Path) -> None:
         for tries_left in reversed(range(_PORT_TRIES)):

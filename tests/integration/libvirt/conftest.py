@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from atp_trio.testing.guest import Guest
+from atp_trio.testing.guest import DRAW_PORT, ECHO_PORT, EVENTS_PORT, Guest
 from atp_trio.testing.libvirtd import Libvirtd, missing
 
-ECHO = "org.atp.echo.0"
-PORTS = (ECHO, "org.atp.events.0", "org.atp.draw.0")
+PORTS = (ECHO_PORT, EVENTS_PORT, DRAW_PORT)
 
 MakeDomain = Callable[..., str]
 

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atp_trio.testing.guest import AGENT_PORT, DRAW_PORT, ECHO_PORT, EVENTS_PORT
+
 libvirt = pytest.importorskip("libvirt")
 libvirt_qemu = pytest.importorskip("libvirt_qemu")
 
-ECHO, EVENTS, DRAW = "org.atp.echo.0", "org.atp.events.0", "org.atp.draw.0"
 WITHIN = 20.0
 KEY_A = 30  # linux/input-event-codes.h
 CHUNK = 1 << 18
@@ -40,7 +41,7 @@ def agent(vm, command, **arguments):
 
 
 def agent_port(vm):
-    return vm.XMLDesc().partition("org.qemu.guest_agent.0")[2].partition("/>")[0]
+    return vm.XMLDesc().partition(AGENT_PORT)[2].partition("/>")[0]
 
 
 def run(vm, *argv):
@@ -158,7 +159,7 @@ def test_agent_stops_and_starts_by_the_guests_own_command(connection, vm, libvir
 
 def test_echo_of_many_bytes(port):
     data = random.Random(1).randbytes(8 << 20)
-    stream = port(ECHO).stream
+    stream = port(ECHO_PORT).stream
 
     def send():
         rest = memoryview(data)
@@ -177,14 +178,14 @@ def test_echo_of_many_bytes(port):
 
 
 def test_echo_does_not_keep_what_nobody_fetched(port, connection, vm):
-    first = port(ECHO).stream
+    first = port(ECHO_PORT).stream
     first.send(bytes(1 << 16))
     assert first.recv(1000)
     first.abort()
     # The guest is told that the first has left before it is told of the second; what was under way until then is gone.
     end = time.monotonic() + WITHIN
     while True:
-        second = port(ECHO)
+        second = port(ECHO_PORT)
         second.stream.send(b"mine\n")
         if second.read(b"\n") == b"mine":
             return
@@ -193,7 +194,7 @@ def test_echo_does_not_keep_what_nobody_fetched(port, connection, vm):
 
 
 def test_events_have_the_devices_name_and_the_guests_clock(port, vm):
-    events = port(EVENTS)
+    events = port(EVENTS_PORT)
     assert "AT Translated Set 2 keyboard" in events.ask("devices")["devices"]
     assert "QEMU QEMU USB Tablet" in events.ask("devices")["devices"]
     before = events.ask("ping")["clock"]
@@ -222,7 +223,7 @@ def noise(x, y, seed):
 
 
 def test_drawings_are_what_was_asked_for(port, libvirtd, domain, tmp_path):
-    draw = port(DRAW)
+    draw = port(DRAW_PORT)
     size = draw.ask("size")
     width, height = size["width"], size["height"]
     expected = np.full((height, width), 0x123456, np.uint32)
@@ -253,7 +254,7 @@ def test_drawings_are_what_was_asked_for(port, libvirtd, domain, tmp_path):
 
 
 def test_drawing_many_frames(port):
-    draw = port(DRAW)
+    draw = port(DRAW_PORT)
     before = draw.ask("sync")
     after = draw.ask("run 20 100 0 0 300 20", "sync")
     # Each is a fill and a number; the first is due at once.

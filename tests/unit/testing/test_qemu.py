@@ -58,6 +58,11 @@ for line in lines:
     elif command == "query-mice":
         polls += 1
         say(**{"return": [{"current": True, "absolute": polls > 1}, {"current": False, "absolute": True}]})
+    elif command == "query-chardev":
+        say(**{"return": [
+            {"label": "monitor", "filename": "unix:fd=3"},
+            {"label": "qmp", "filename": "disconnected:tcp:127.0.0.1:4711,server=on <-> 127.0.0.1:0"},
+        ]})
     elif command == "refuse":
         say(error={"class": "GenericError", "desc": "no"})
     else:
@@ -118,6 +123,38 @@ def test_passwords_show_nowhere(password, unix):
 def test_spice_options_that_cannot_be_meant(options):
     with pytest.raises(ConfigError):
         SpiceOptions(**options)
+
+
+def test_command_line_with_ports_and_monitors():
+    command = Qemu(ports=("a,b", "c"), agent=True, qmp_unix=True, qmp_tcp=True).command_line(monitor=7, directory=Path("/m"))
+    pairs = list(itertools.pairwise(command))
+    assert pairs.count(("-device", "virtio-serial-pci")) == 1
+    assert {
+        ("-device", "virtserialport,chardev=port0,name=org.qemu.guest_agent.0"),
+        ("-chardev", "socket,id=port1,path=/m/port1.sock,server=on,wait=off"),
+        ("-device", "virtserialport,chardev=port1,name=a,,b"),
+        ("-device", "virtserialport,chardev=port2,name=c"),
+        ("-qmp", "unix:/m/qmp.sock,server=on,wait=off"),
+        ("-chardev", "socket,id=qmp,host=127.0.0.1,port=0,server=on,wait=off"),
+        ("-mon", "qmp,mode=control"),
+    } <= {*pairs}
+    assert "virtio-serial-pci" not in Qemu().command_line(monitor=7)
+
+
+def test_where_ports_and_monitors_are(fake):
+    with Qemu(ports=("x",), agent=True, qmp_unix=True, qmp_tcp=True) as machine:
+        directory = machine.qmp_path.parent
+        assert (machine.agent_path, machine.port_path("x")) == (directory / "port0.sock", directory / "port1.sock")
+        assert machine.qmp_port == 4711
+        with pytest.raises(HypervisorError, match="not a port y"):
+            machine.port_path("y")
+    with Qemu() as machine:
+        assert machine.qmp_port is None
+        for name in ("qmp_path", "agent_path"):
+            with pytest.raises(HypervisorError, match="has not a"):
+                getattr(machine, name)
+    with pytest.raises(HypervisorError, match="has not a port x"):
+        Qemu(ports=("x",)).port_path("x")
 
 
 def test_command_line_with_a_guest():

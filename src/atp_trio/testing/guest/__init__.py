@@ -19,7 +19,18 @@ from __future__ import annotations
 
 from atp_trio.testing.guest.build import Guest, build_guest
 from atp_trio.testing.guest.packages import GuestUnavailable
-from atp_trio.testing.guest.parts import STANDARD_PARTS
+from atp_trio.testing.guest.parts import AGENT_PORT, DRAW_PORT, ECHO_PORT, EVENTS_PORT, STANDARD_PARTS
 from atp_trio.testing.guest.recipe import READY_MARKER, Part
 
-__all__ = ["READY_MARKER", "STANDARD_PARTS", "Guest", "GuestUnavailable", "Part", "build_guest"]
+__all__ = [
+    "AGENT_PORT",
+    "DRAW_PORT",
+    "ECHO_PORT",
+    "EVENTS_PORT",
+    "READY_MARKER",
+    "STANDARD_PARTS",
+    "Guest",
+    "GuestUnavailable",
+    "Part",
+    "build_guest",
+]

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from atp_trio.testing.guest.recipe import PROMPT, Part
+
+AGENT_PORT: Final = "org.qemu.guest_agent.0"
+"""The virtio-serial port of the guest agent; the name is what QEMU, libvirt and the agent agreed on."""
+
+ECHO_PORT: Final = "org.atp.echo.0"
+"""Sends back what comes."""
+
+EVENTS_PORT: Final = "org.atp.events.0"
+"""Reports input events, as events.c beside this module says."""
+
+DRAW_PORT: Final = "org.atp.draw.0"
+"""Draws what it is told, as draw.c beside this module says."""
 
 BASE = Part(
     name="base",
@@ -95,19 +109,19 @@ exec "$@"
 ECHO = Part(
     name="echo",
     programs={"usr/bin/port-echo": "echo.c"},
-    services=("- /etc/port /usr/bin/port-echo /dev/virtio-ports/org.atp.echo.0",),
+    services=(f"- /etc/port /usr/bin/port-echo /dev/virtio-ports/{ECHO_PORT}",),
 )
 
 EVENTS = Part(
     name="events",
     programs={"usr/bin/port-events": "events.c"},
-    services=("- /etc/port /usr/bin/port-events /dev/virtio-ports/org.atp.events.0",),
+    services=(f"- /etc/port /usr/bin/port-events /dev/virtio-ports/{EVENTS_PORT}",),
 )
 
 DRAW = Part(
     name="draw",
     programs={"usr/bin/port-draw": "draw.c"},
-    services=("- /etc/port /usr/bin/port-draw /dev/virtio-ports/org.atp.draw.0",),
+    services=(f"- /etc/port /usr/bin/port-draw /dev/virtio-ports/{DRAW_PORT}",),
 )
 
 AGENT = Part(
@@ -139,8 +153,8 @@ esac
 """,
     },
     setup="ip link set lo up; mkdir -p /var; ln -s /tmp /var/run",
-    services=("- /etc/port /etc/agent /dev/virtio-ports/org.qemu.guest_agent.0",),
-    ready="[ ! -e /dev/virtio-ports/org.qemu.guest_agent.0 ] || pidof qemu-ga >/dev/null",
+    services=(f"- /etc/port /etc/agent /dev/virtio-ports/{AGENT_PORT}",),
+    ready=f"[ ! -e /dev/virtio-ports/{AGENT_PORT} ] || pidof qemu-ga >/dev/null",
 )
 
 VIRTIO_CONSOLE = Part(
@@ -157,5 +171,4 @@ exec /bin/sh -l </dev/hvc0 >/dev/hvc0 2>&1
 
 STANDARD_PARTS = (BASE, VIRTIO, INPUT, DISPLAY, CONSOLE, POWER, STORAGE, PORTS, ECHO, EVENTS, DRAW, AGENT, VIRTIO_CONSOLE)
 """A shell on the screen and on a virtio console, keyboards, mice and tablets of every kind, QEMU's display devices, QEMU's guest
-agent, and what serves the virtio-serial ports org.atp.echo.0, org.atp.events.0 and org.atp.draw.0, as echo.c, events.c and draw.c
-beside this module say. What the machine has no port for costs nothing."""
+agent, and what serves `ECHO_PORT`, `EVENTS_PORT` and `DRAW_PORT`. What the machine has no port for costs nothing."""
