@@ -104,7 +104,9 @@ class Lane:
             try:
                 return work(self)
             except self.library.error as error:
-                raise self.failure(error) from error
+                # Without its traceback: the frames there hold domains, and these would hold the connection open for as long as
+                # somebody keeps the error.
+                raise self.failure(error) from error.with_traceback(None)
         finally:
             self._leave()
 

@@ -1,4 +1,5 @@
 import threading
+import weakref
 
 import pytest
 
@@ -87,6 +88,20 @@ def test_errors_of_calls(lane):
     with pytest.raises(HypervisorError, match="words") as caught:
         lane.run(fail)
     assert (caught.value.code, caught.value.domain) == (55, 10)
+
+
+def test_an_error_that_is_kept_does_not_keep_a_domain(lane):
+    def fail(on):
+        domain = on.domain("uuid-of-a")
+        kept.append(weakref.ref(domain))
+        raise FakeError(f"{domain.name()} is wrong")
+
+    kept = []
+    with pytest.raises(HypervisorError, match="a is wrong") as caught:
+        lane.run(fail)
+    lane.close()
+    assert kept[0]() is None
+    assert caught.value.__cause__ is not None
 
 
 def test_connection_that_ends_in_the_middle(lane, lost):
