@@ -14,8 +14,10 @@ from cyclopts import Group, Parameter
 
 import atp_trio
 from atp_trio.cli.execute import CommandFailed
+from atp_trio.cli.place import find_place, printed
 
 PASSWORD_VARIABLE: Final = "ATP_SPICE_PASSWORD"  # noqa: S105 - the variable's name
+HOST_PASSWORD_VARIABLE: Final = "ATP_HOST_PASSWORD"  # noqa: S105
 GROUP: Final = Group("Connection", sort_key=10)
 
 
@@ -29,7 +31,17 @@ def _check_finite(_: type, value: float) -> None:
         raise ValueError("It must be 0 or more.")
 
 
-Uri = Annotated[str, Parameter(help="Where the server is: spice://HOST:PORT, spice+tls://HOST:PORT or spice+unix:///PATH.")]
+Uri = Annotated[
+    str,
+    Parameter(
+        help="Where the server is: spice://HOST:PORT, spice+tls://HOST:PORT or spice+unix:///PATH; or, in two words, a host's "
+        "libvirt and a domain: qemu+ssh://HOST/system DOMAIN."
+    ),
+]
+HostPasswordFile = Annotated[
+    Path | None,
+    Parameter(help=f"A file that holds the password for the host's libvirt. Without it: the variable {HOST_PASSWORD_VARIABLE}."),
+]
 Positive = Parameter(validator=_check_positive)
 NotNegative = Parameter(validator=_check_finite)
 
@@ -50,6 +62,7 @@ class Access:
     cert_file: Annotated[Path | None, Parameter(help="The client's own certificate (PEM).")] = None
     key_file: Annotated[Path | None, Parameter(help="Its key, where the certificate's file does not hold it.")] = None
     legacy_ciphers: Annotated[bool, Parameter(help="Accept the weak keys and ciphers of old servers.")] = False
+    host_password_file: HostPasswordFile = None
     timeout: Annotated[
         float, Parameter(help="Seconds to wait for the connection, and then for what the command waits for."), Positive
     ] = 30.0
@@ -76,20 +89,6 @@ class Access:
         )
 
 
-def parse_uri(text: str) -> atp_trio.SpiceUri:
-    """Read the URI argument.
-
-    Raises:
-        ConfigError: It cannot be meant, or holds a password.
-    """
-    uri = atp_trio.SpiceUri.parse(text)
-    if uri.password is not None:
-        raise atp_trio.ConfigError(
-            f"everybody here can read a password in an argument: use --password-file or {PASSWORD_VARIABLE}"
-        )
-    return uri
-
-
 @contextmanager
 def within(seconds: float, otherwise: str) -> Iterator[trio.CancelScope]:
     """Limit the time of the block, or of what of it comes before the scope's deadline is moved.
@@ -111,12 +110,10 @@ async def connect(uri: str, access: Access, *channels: atp_trio.ChannelType) -> 
         CommandFailed: There was no connection in time.
         AtpError: As `open_spice`.
     """
-    where = atp_trio.SpiceUri.parse(uri)
-    if where.password is not None:
-        raise atp_trio.ConfigError(
-            f"everybody on this machine can read a password in a URI: use --password-file or {PASSWORD_VARIABLE}"
-        )
-    with within(access.timeout, f"no connection to {where}") as scope:
-        async with atp_trio.open_spice(where, password=access.password, tls=access.tls, channels=channels) as vm:
+    with within(access.timeout, f"no connection to {printed(uri)}") as scope:
+        async with (
+            find_place(uri, access.host_password_file) as place,
+            atp_trio.open_spice(place.where, password=access.password or place.password, tls=access.tls, channels=channels) as vm,
+        ):
             scope.deadline = float("inf")
             yield vm

@@ -13,16 +13,20 @@ from cyclopts import App, CycloptsError, Parameter
 import atp_trio
 from atp_trio.cli.bench import bench
 from atp_trio.cli.click import click
+from atp_trio.cli.domains import domains
 from atp_trio.cli.execute import WRONG_USAGE, complain, execute
 from atp_trio.cli.info import info
 from atp_trio.cli.key import key
+from atp_trio.cli.place import join_domain
+from atp_trio.cli.qmp import qmp
 from atp_trio.cli.record import record
 from atp_trio.cli.screenshot import screenshot
 from atp_trio.cli.serve import serve
 from atp_trio.cli.type import type_text
 from atp_trio.cli.wait import wait
+from atp_trio.errors import ConfigError
 
-COMMANDS: Final[dict[str, Callable[..., Awaitable[int | None]]]] = {
+SPICE_COMMANDS: Final[dict[str, Callable[..., Awaitable[int | None]]]] = {
     "info": info,
     "screenshot": screenshot,
     "record": record,
@@ -30,15 +34,22 @@ COMMANDS: Final[dict[str, Callable[..., Awaitable[int | None]]]] = {
     "type": type_text,
     "key": key,
     "click": click,
-    "serve": serve,
     "bench": bench,
+}
+"""The commands that take a SPICE URI, or HOST_URI DOMAIN."""
+
+COMMANDS: Final[dict[str, Callable[..., Awaitable[int | None]]]] = {
+    **SPICE_COMMANDS,
+    "domains": domains,
+    "serve": serve,
+    "qmp": qmp,
 }
 
 
 def _make() -> App:
     app = App(
         name="atp",
-        help="See, operate and measure QEMU/KVM virtual machines over SPICE.",
+        help="See, operate and measure QEMU/KVM virtual machines over SPICE and libvirt.",
         version=f"atp-trio {atp_trio.__version__}",
         help_format="plaintext",
         help_formatter="default" if sys.stdout.isatty() else "plain",
@@ -55,8 +66,9 @@ def run(argv: Sequence[str]) -> int:
     What can be expected to go wrong is one line on standard error. Anything that is raised is a bug.
     """
     try:
-        command, bound, _ = _make().parse_args(list(argv), exit_on_error=False, print_error=False, verbose=False)
-    except CycloptsError as error:
+        words = join_domain(argv) if argv[:1] and argv[0] in SPICE_COMMANDS else list(argv)
+        command, bound, _ = _make().parse_args(words, exit_on_error=False, print_error=False, verbose=False)
+    except (CycloptsError, ConfigError) as error:
         return complain(error, WRONG_USAGE)
     call = partial(command, *bound.args, **bound.kwargs)
     if inspect.iscoroutinefunction(command):

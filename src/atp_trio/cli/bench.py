@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import attrs
 import trio
 from cyclopts import Parameter
 
 import atp_trio
-from atp_trio.cli.access import Access, Positive, Uri, parse_uri
+from atp_trio.cli.access import Access, Positive, Uri
 from atp_trio.cli.execute import FAILED, complain
+from atp_trio.cli.looking import parse_region
 from atp_trio.cli.output import print_line, print_table
+from atp_trio.cli.place import find_place
 
 if TYPE_CHECKING:
     from atp_trio.bench import Figure, Progress, Report
@@ -44,8 +47,6 @@ async def bench(
     settings = BenchSettings(
         scenarios=tuple(scenario.split(",")),
         seconds=seconds,
-        uri=None if uri is None else parse_uri(uri),
-        password=access.password,
         tls=access.tls,
         region=None if region is None else parse_region(region),
         patience=access.timeout,
@@ -53,8 +54,10 @@ async def bench(
     )
     if json_file is not None:
         json_file.touch()  # before half a minute's work, not after it
-    with _progress_bar() as progress:
-        report = await run_bench(settings, progress)
+    async with _machine(uri, access) as (where, password):
+        settings = attrs.evolve(settings, uri=where, password=password)
+        with _progress_bar() as progress:
+            report = await run_bench(settings, progress)
     if json_file is not None:
         await trio.Path(json_file).write_text(json.dumps(report.to_json(), indent=2) + "\n")
     _print(report)
@@ -63,18 +66,15 @@ async def bench(
     return FAILED if report.failed else 0
 
 
-def parse_region(text: str) -> atp_trio.Rect:
-    """Read a part of a screen, `X,Y,WxH`.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    import re
-
-    match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5})x(\d{1,5})", text, re.ASCII)
-    if match is None or not int(match[3]) or not int(match[4]):
-        raise atp_trio.ConfigError(f"{text!r} is not a region of the screen, X,Y,WxH")
-    return atp_trio.Rect.at(*map(int, match.groups()))
+@asynccontextmanager
+async def _machine(uri: str | None, access: Access) -> AsyncIterator[tuple[atp_trio.SpiceUri | None, Path | str | None]]:
+    """Where the machine is, and its password; None for embedded servers."""
+    if uri is None:
+        yield None, None
+        return
+    async with find_place(uri, access.host_password_file, by_address=True) as place:
+        assert isinstance(place.where, atp_trio.SpiceUri)
+        yield place.where, access.password or place.password
 
 
 @contextmanager

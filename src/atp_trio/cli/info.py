@@ -27,7 +27,7 @@ async def info(
     async with connect(uri, access, kinds.DISPLAY, kinds.INPUTS, kinds.CURSOR) as vm:
         with trio.move_on_after(min(SETTLE_SECONDS, access.timeout)):
             await _wait_settled(vm)
-        document = describe(vm)
+        document = {"uri": str(vm.uri or uri), **describe(vm)}
     if json:
         print_json(document)
     else:
@@ -53,7 +53,6 @@ def describe(vm: atp_trio.SpiceVmConnection) -> dict[str, Any]:
     opened = {channel.name: channel for channel in vm.channels}
     names = [main.name, *(f"{one.type.name.lower()}:{one.id}" for one in main.offered)]
     return {
-        "uri": str(vm.uri),
         "name": vm.name,
         "uuid": str(vm.uuid) if vm.uuid else None,
         "mouse_mode": vm.mouse_mode.name.lower(),

@@ -45,14 +45,14 @@ class Looking:
 
 
 def parse_region(text: str) -> Rect:
-    """Read X,Y,WxH, or X,Y,W,H.
+    """Read X,Y,WxH.
 
     Raises:
         ConfigError: It cannot be meant.
     """
     from atp_trio.spice.messages.geometry import Rect
 
-    match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5})[x,](\d{1,5})", text, re.ASCII)
+    match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5})x(\d{1,5})", text, re.ASCII)
     x, y, width, height = map(int, match.groups()) if match else (0, 0, 0, 0)
     if not width or not height:
         raise atp_trio.ConfigError(f"{text} is no region: X,Y,WxH in pixels, such as 10,20,300x200")

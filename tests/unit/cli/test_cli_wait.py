@@ -79,7 +79,7 @@ def test_another_screen_a_monitor_and_a_part_of_it(atp, serving, tmp_path):
     displays = [(ChannelType.DISPLAY, 0), (ChannelType.DISPLAY, 1)]
     with serving(channels=displays) as server:
         server.call(lambda: server.server.machine.canvases[1].post(Rect.at(8, 8, 9, 3), 0x123456))
-        where = ["--display", "1", "--monitor", "0", "--region", "4,6,20,10"]
+        where = ["--display", "1", "--monitor", "0", "--region", "4,6,20x10"]
         assert atp("screenshot", server.uri, screen, *where).code == 0
         assert atp("record", server.uri, film, "--seconds", "0.1", *where).code == 0
         outcome = atp("wait", server.uri, "--image", screen, *where)
