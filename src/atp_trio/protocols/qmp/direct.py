@@ -132,16 +132,15 @@ class DirectMonitor(QmpMonitor):
             self._end(error)
 
     def _handle(self, event: Negotiated | Reply | Failure | QmpEvent) -> None:
-        match event:
-            case Reply(execution, value):
-                self._answer(execution, value)
-            case Failure(execution, error):
-                self._answer(execution, None, error)
-            case QmpEvent():
-                self.listeners.put(event)
-            case Negotiated(greeting):
-                self.greeting = greeting
-                self._settled.set()
+        if isinstance(event, Reply):
+            self._answer(event.execution, event.value)
+        elif isinstance(event, Failure):
+            self._answer(event.execution, None, event.error)
+        elif isinstance(event, QmpEvent):
+            self.listeners.put(event)
+        else:
+            self.greeting = event.greeting
+            self._settled.set()
 
     def _answer(self, execution: Execution, value: Any, error: AtpError | None = None) -> None:
         waiter = self._waiters.pop(execution)

@@ -132,15 +132,16 @@ def decode_object(line: bytes | bytearray | str) -> dict[str, Any]:
         MalformedMessage: It is none.
     """
     try:
-        message = _DECODER.decode(line if isinstance(line, str) else str(line, "utf-8"))
+        text = (line if isinstance(line, str) else str(line, "utf-8")).strip(_SPACE)
+        message, end = _DECODER.raw_decode(text)
     except UnicodeDecodeError:
         raise MalformedMessage("the monitor sent a line that is not UTF-8") from None
     except RecursionError:
         raise MalformedMessage("the monitor sent JSON that is nested too deeply") from None
     except ValueError:
         raise MalformedMessage("the monitor sent a line that is not JSON") from None
-    if type(message) is not dict:
-        raise MalformedMessage("the monitor sent a line that is not a JSON object")
+    if type(message) is not dict or end != len(text):
+        raise MalformedMessage("the monitor sent a line that is not one JSON object")
     return message
 
 
@@ -197,6 +198,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _NOTHING: Final[dict[str, Any]] = {}
+_SPACE: Final = " \t\r\n"  # JSON's
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 _QUOTE: Final = json.encoder.encode_basestring
 _ENCODE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
