@@ -5,6 +5,8 @@
 
 #include "quic_internal.h"
 
+#include <string.h>
+
 /*
  * Bits of the stream, most significant first. The top `count` bits of `window` are counted, those below are right or zero.
  * `next` holds the 64 bits from word `at` on, the first word not counted, loaded one refill ahead so that no code
@@ -20,25 +22,33 @@ struct bits {
     const uint8_t *data;
 };
 
-static inline uint32_t load_word(const uint8_t *p)
+ALWAYS_INLINE uint32_t load_word(const uint8_t *p)
 {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* Written out whole, since compilers make one load of this form only. */
-static inline uint64_t load_two_words(const uint8_t *p)
+/* The first word is the low half. */
+ALWAYS_INLINE uint64_t load_two_words(const uint8_t *p)
 {
-    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 | (uint64_t)p[4] << 32 |
-           (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t words; /* compilers do not always see that the other form is one load */
+    memcpy(&words, p, sizeof words);
+    return words;
+#else
+    return load_word(p) | (uint64_t)load_word(p + 4) << 32;
+#endif
+}
+
+ALWAYS_INLINE uint64_t swap_words(uint64_t words)
+{
+    return words << 32 | words >> 32;
 }
 
 /* The 64 bits from word `at` on. */
 ALWAYS_INLINE uint64_t load_words(const struct bits *bits, size_t at)
 {
-    if (LIKELY(at < bits->last)) {
-        uint64_t two = load_two_words(bits->data + 4 * at);
-        return two << 32 | two >> 32;
-    }
+    if (LIKELY(at < bits->last))
+        return swap_words(load_two_words(bits->data + 4 * at));
     return at < bits->words ? (uint64_t)load_word(bits->data + 4 * at) << 32 : 0;
 }
 

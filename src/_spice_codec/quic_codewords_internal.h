@@ -5,8 +5,23 @@
 
 #include "quic_bits_internal.h"
 
-/* An entry of the table: the value in the high byte, the codeword's length below; or LOOKUP_LONG if it is longer. */
-enum { LOOKUP_LONG = 0x40 };
+/*
+ * An entry of the table: the difference in the byte of its channel, so that a pixel's entries need only be added, and in the
+ * lowest byte the codeword's length. ENTRY_ESCAPE is with an escape, ENTRY_LONG is all there is of a codeword longer than the
+ * table's. Three lengths add up to less than ENTRY_ESCAPE, three of these to less than 256.
+ */
+enum { ENTRY_ESCAPE = 0x20, ENTRY_LONG = 0x40, ENTRY_LENGTH = ENTRY_ESCAPE - 1, ENTRY_FLAGS = 0xe0 };
+
+/* For 8 codes of 8 bits and 5 of 5, for each of three channels. The table begins where a cache line does. */
+enum { LOOKUP_ENTRIES = (8 + 5) * 3 << QUIC_LOOKUP_BITS, LOOKUP_ALIGNMENT = 64 };
+
+ALWAYS_INLINE const uint32_t *aligned(const uint16_t *lookup)
+{
+    return (const uint32_t *)(((uintptr_t)lookup + LOOKUP_ALIGNMENT - 1) & ~(uintptr_t)(LOOKUP_ALIGNMENT - 1));
+}
+
+/* How long escapes are expected after one: few pictures have a single one, and those that have none are decoded faster. */
+enum { ROUGH_PIXELS = 2048 };
 
 ALWAYS_INLINE uint32_t leading_zeros(uint64_t word)
 {
@@ -36,8 +51,8 @@ static inline uint32_t read_code(struct bits *bits, const struct quic_codes *cod
 }
 
 /*
- * A pixel's folded errors apart, the context of the next one. They are not unpacked from the lanes, since then the
- * first channel would have to wait for the last one.
+ * A pixel's differences from its prediction apart, the context of the next one. They are not unpacked from the lanes, since then
+ * the first channel would have to wait for the last one.
  */
 struct errors {
     uint32_t r, g, b;
@@ -48,135 +63,152 @@ ALWAYS_INLINE struct errors unpack(uint32_t word)
     return (struct errors){word >> 16, word >> 8 & 0xff, word & 0xff};
 }
 
-ALWAYS_INLINE uint32_t pack(struct errors errors)
+/* The stream has differences folded, 0, -1, 1, -2 and so on. On lanes. */
+ALWAYS_INLINE uint32_t fold(uint32_t differences)
 {
-    return errors.r << 16 | errors.g << 8 | errors.b;
+    return (differences << 1 & 0xfefefe) ^ (differences >> 7 & 0x010101) * 0xff;
 }
 
-/* A group, and for each context where in the table its code begins, and that code's form. */
+ALWAYS_INLINE uint32_t unfold(uint32_t folded)
+{
+    return (folded >> 1 ^ (0u - (folded & 1))) & 0xff;
+}
+
+/* A group, and for each context, by its difference, where in the table its code begins and that code's form. */
 struct decoder {
     struct quic_group group;
-    const uint16_t *lookup;
-    const uint16_t *codes[3][256];
+    const uint32_t *lookup;
+    uint32_t rough; /* how many of the next pixels are expected to have escapes */
+    const uint32_t *codes[3][256];
     uint64_t forms[3][256];
 };
 
 /*
- * What skip_code needs to know of a code: k + 1, and of codes whose escapes have suffixes of k bits (the others' are not in
- * the table), a bit where the last zero of an escape's prefix is.
+ * What skipping a codeword takes: k + 1, and of codes whose escapes have suffixes of k bits (the others' are not in the table)
+ * a bit where the last zero of an escape's prefix is.
  */
 static uint64_t make_form(const struct quic_codes *codes, uint32_t k)
 {
     return (k + 1) | (codes->suffix[k] == k ? 1ull << (64 - codes->prefix[k]) : 0);
 }
 
-/*
- * The window after a codeword that is in the table: zeros, a one and k bits; or an escape's zeros and k bits, of which the form's
- * bit ends the zeros one early, so that there too k + 1 bits follow. Sooner known than by looking up the length.
- */
-ALWAYS_INLINE uint64_t skip_code(uint64_t window, uint64_t form)
-{
-    return window << (form & 63) << __builtin_clzll(window | form);
-}
-
 /* From now on read contexts `first` to before `end` by code k. */
-static void set_code(struct decoder *decoder, uint32_t channel, uint32_t depth, uint32_t first, uint32_t end, uint32_t k)
+__attribute__((noinline)) static void set_code(struct decoder *decoder, uint32_t channel, uint32_t depth, uint32_t first,
+                                               uint32_t end, uint32_t k)
 {
     const uint64_t form = make_form(depth == 5 ? &quic_codes5 : &quic_codes8, k);
     for (uint32_t context = first; context < end; context++) {
-        decoder->codes[channel][context] = decoder->lookup + ((size_t)k << QUIC_LOOKUP_BITS);
-        decoder->forms[channel][context] = form;
+        decoder->codes[channel][unfold(context)] = decoder->lookup + (((size_t)k * 3 + channel) << QUIC_LOOKUP_BITS);
+        decoder->forms[channel][unfold(context)] = form;
     }
 }
 
-static void decoder_init(struct decoder *decoder, uint32_t depth, const uint16_t *lookup)
+static void decoder_init(struct decoder *decoder, uint32_t depth, const uint32_t *lookup)
 {
     quic_group_init(&decoder->group, depth);
-    decoder->lookup = lookup + (depth == 5 ? 8 << QUIC_LOOKUP_BITS : 0);
+    decoder->rough = 0;
+    decoder->lookup = lookup + (depth == 5 ? 3 * 8 << QUIC_LOOKUP_BITS : 0);
     for (uint32_t channel = 0; channel < 3; channel++)
         set_code(decoder, channel, depth, 0, 256, depth - 1);
 }
 
-static inline void learn(struct decoder *decoder, uint32_t channel, uint32_t depth, uint32_t context, uint32_t n)
+ALWAYS_INLINE void learn(struct decoder *decoder, uint32_t channel, uint32_t depth, uint32_t context, uint32_t n,
+                         quic_counter *count)
 {
     struct quic_model *model = &decoder->group.models[channel];
     uint32_t trigger = quic_halving[decoder->group.level];
-    if (!quic_learn(model, depth, depth == 5 ? &quic_codes5 : &quic_codes8, context, n, trigger))
+    if (!quic_learn(model, depth, depth == 5 ? &quic_codes5 : &quic_codes8, context, n, trigger, count))
         return;
     struct quic_bucket bucket = quic_bucket(depth, context);
     set_code(decoder, channel, depth, bucket.first, bucket.end, model->code_for[context]);
 }
 
-static void learn_pixel(struct decoder *decoder, uint32_t depth, uint32_t channels, struct errors context, struct errors n)
+/* Learn that differences `n` came after differences `context`, both in lanes, and return how many pixels to skip then. */
+ALWAYS_INLINE uint32_t learn_pixel(struct decoder *decoder, uint32_t depth, uint32_t channels, uint32_t context, uint32_t n,
+                                   quic_counter *count)
 {
-    if (channels == 3) {
-        learn(decoder, 0, depth, context.r, n.r);
-        learn(decoder, 1, depth, context.g, n.g);
-    }
-    learn(decoder, 2, depth, context.b, n.b);
-    decoder->group.skip = quic_next_skip(&decoder->group);
+    const uint32_t folded_context = fold(context), folded_n = fold(n);
+    for (uint32_t channel = 3 - channels, shift = 8 * (channels - 1); channel < 3; channel++, shift -= 8)
+        learn(decoder, channel, depth, folded_context >> shift & 0xff, folded_n >> shift & 0xff, count);
+    return quic_next_skip(&decoder->group);
 }
 
 struct long_errors {
     struct bits bits;
-    struct errors errors;
+    uint32_t errors;
 };
 
-/* Read one pixel's errors where a codeword is longer than the table's; the window does not matter. */
+/* Read one pixel's differences where a codeword is longer than the table's; the window does not matter. */
 static struct long_errors read_long_errors(struct bits bits, const struct decoder *decoder, uint32_t depth, uint32_t channels,
-                                           struct errors context)
+                                           uint32_t context)
 {
     const struct quic_codes *codes = depth == 5 ? &quic_codes5 : &quic_codes8;
-    const struct quic_model *models = decoder->group.models;
-    struct errors errors = {0, 0, 0};
+    const uint32_t folded = fold(context);
+    uint32_t errors = 0;
     bits = reload(bits);
-    if (channels == 3) {
-        errors.r = read_code(&bits, codes, depth, models[0].code_for[context.r]);
-        errors.g = read_code(&bits, codes, depth, models[1].code_for[context.g]);
+    for (uint32_t channel = 3 - channels, shift = 8 * (channels - 1); channel < 3; channel++, shift -= 8) {
+        uint32_t k = decoder->group.models[channel].code_for[folded >> shift & 0xff];
+        errors |= unfold(read_code(&bits, codes, depth, k)) << shift;
     }
-    errors.b = read_code(&bits, codes, depth, models[2].code_for[context.b]);
     return (struct long_errors){bits.count < QUIC_LOOKUP_BITS ? reload(bits) : bits, errors};
 }
 
-/* A pixel's entries of the table, and the window after its codewords if none of them is long. */
+/* A pixel's entries of the table, the window after its codewords if they are in it, and what the last one's length is made of. */
 struct entries {
-    uint64_t window, r, g, b;
+    uint64_t window;
+    uint32_t r, g, b, form, zeros;
 };
 
+/* How many zeros a codeword begins with. Only with escapes does it matter where a form ends them. */
+ALWAYS_INLINE uint32_t count_zeros(uint64_t window, uint64_t form, int with_escapes)
+{
+    return with_escapes ? (uint32_t)__builtin_clzll(window | form) : leading_zeros(window);
+}
+
 /*
- * Look up one pixel's codewords; `context` is the errors of its left neighbour. `unfilled` is the window before it was
- * refilled: the first codeword need not wait for that, since no pixel leaves fewer bits than the look-up takes.
+ * Look up one pixel's codewords; `context` is the differences of its left neighbour. `unfilled` is the window
+ * before it was refilled: the first codeword need not wait for that, since no pixel leaves fewer bits than the look-up takes.
+ *
+ * A codeword is zeros, a one and k bits; or it is an escape's zeros and k bits, of which the form's bit ends the zeros one
+ * early, so that there too k + 1 bits follow. The window after it is sooner known so than by looking up the length.
  */
 ALWAYS_INLINE struct entries look_up(uint64_t unfilled, uint64_t window, const struct decoder *decoder, uint32_t channels,
-                                     struct errors context)
+                                     struct errors context, int with_escapes)
 {
-    uint64_t r = 0, g = 0, b, index = unfilled >> (64 - QUIC_LOOKUP_BITS);
+    uint32_t r = 0, g = 0, zeros;
+    uint64_t form, index = unfilled >> (64 - QUIC_LOOKUP_BITS);
     if (channels == 3) {
         r = decoder->codes[0][context.r][index];
-        window <<= r & 63;
+        form = decoder->forms[0][context.r];
+        zeros = count_zeros(unfilled, form, with_escapes);
+        window = window << (form & 63) << (zeros & 63);
         g = decoder->codes[1][context.g][window >> (64 - QUIC_LOOKUP_BITS)];
-        window = skip_code(window, decoder->forms[1][context.g]);
+        form = decoder->forms[1][context.g];
+        zeros = count_zeros(window, form, with_escapes);
+        window = window << (form & 63) << (zeros & 63);
         index = window >> (64 - QUIC_LOOKUP_BITS);
     }
-    b = decoder->codes[2][context.b][index];
-    window = skip_code(window, decoder->forms[2][context.b]);
-    return (struct entries){window, r, g, b};
+    uint32_t b = decoder->codes[2][context.b][index];
+    form = decoder->forms[2][context.b];
+    zeros = count_zeros(window, form, with_escapes);
+    window = window << (form & 63) << (zeros & 63);
+    return (struct entries){window, r, g, b, (uint32_t)form, zeros};
+}
+
+/* Above the lowest byte a pixel's differences in their lanes, in it the length of its codewords, and flags. */
+ALWAYS_INLINE uint32_t sum(const struct entries *entries)
+{
+    return entries->r + entries->g + entries->b;
 }
 
 ALWAYS_INLINE int is_any_long(const struct entries *entries)
 {
-    return ((entries->r | entries->g | entries->b) & LOOKUP_LONG) != 0;
-}
-
-/* What is left of `count` after the codewords, in the low six bits; the entries' values are above. */
-ALWAYS_INLINE uint32_t count_after(uint32_t count, const struct entries *entries)
-{
-    return count - (uint32_t)(entries->r + entries->g) - (uint32_t)entries->b;
+    return ((entries->r | entries->g | entries->b) & ENTRY_LONG) != 0;
 }
 
 ALWAYS_INLINE struct errors to_errors(const struct entries *entries)
 {
-    return (struct errors){(uint32_t)entries->r >> 8, (uint32_t)entries->g >> 8, (uint32_t)entries->b >> 8};
+    return (struct errors){entries->r >> 24, entries->g >> 16, entries->b >> 8};
 }
 
 #endif

@@ -26,7 +26,7 @@ ALWAYS_INLINE uint32_t read_run(struct bits *bits, struct quic_group *group, uin
     return run;
 }
 
-/* A row of a group, the one above it, and its folded errors, which still are those above where they are not yet written. */
+/* A row of a group, the one above it, and its differences, which still are those above where they are not yet written. */
 struct row {
     uint32_t *pixels;
     const uint32_t *above;
@@ -38,67 +38,89 @@ ALWAYS_INLINE int is_run(const struct row *row, size_t i)
     return row->above[i] == row->above[i - 1] && row->pixels[i - 1] == row->pixels[i - 2];
 }
 
+/* What a row is: the first or not, of which pixels. Always a constant. */
+struct kind {
+    int is_first;
+    uint32_t depth, channels;
+};
+
+typedef uint32_t learner(struct decoder *decoder, uint32_t context, uint32_t n);
+
 /*
- * Decode the pixels from `from`, where no run may begin, to before `end` as far as they are simple: no run and no long codeword.
- * Nothing is to be learnt from them, and the stream has a word for each of them and two more, so that its end needs no test.
- * Return the first pixel not decoded.
+ * Decode the pixels from `from`, where no run may begin, to before `end` as far as they are simple: no run, no long codeword
+ * and, unless `with_escapes`, no escape. The stream has a word for each of them and two more, so that its end needs no test.
+ * Return the first pixel not decoded, at which the stream is to be reloaded.
  *
- * This is what decoding spends its time on. It is apart so that its variables stay in registers, and from one codeword to
- * the next there are only a look-up or a count of zeros, and a shift; refilling and reconstruction are beside that path.
+ * This is what decoding spends its time on. It is apart so that its variables stay in registers, and from one codeword to the
+ * next there are only a count of zeros and a shift; look-ups, refilling and reconstruction are beside that path.
  */
-ALWAYS_INLINE uint32_t decode_simple(struct bits *stream, const struct decoder *decoder, const struct row *whole, uint32_t from,
-                                     uint32_t end, int is_first, uint32_t depth, uint32_t channels)
+ALWAYS_INLINE uint32_t decode_simple(struct bits *stream, struct decoder *decoder, const struct row *row, uint32_t from,
+                                     uint32_t end, struct kind kind, int with_escapes, learner *learn)
 {
-    const struct row row = *whole;
     const uint8_t *at = stream->data + 4 * stream->at;
-    uint64_t window = stream->window, next = stream->next;
-    uint32_t count = (uint32_t)stream->count;
-    struct errors context = unpack(row.errors[from - 1]);
-    lanes left = to_lanes(row.pixels[from - 1]);
-    size_t i = from;
+    uint64_t window = stream->window;
+    uint32_t count = (uint32_t)stream->count; /* its low six bits */
+    struct errors context = unpack(row->errors[from - 1]);
+    lanes left = to_lanes(row->pixels[from - 1]);
+    size_t i = from, due = from + decoder->group.skip; /* the pixel to learn from */
     do {
-        struct entries entries = look_up(window, window | next >> (count & 63), decoder, channels, context);
-        if (UNLIKELY(is_any_long(&entries)))
-            break;
-        at += ~count >> 3 & 4; /* a word if count < 32 */
-        next = load_two_words(at);
-        next = next << 32 | next >> 32;
-        window = entries.window;
-        count = count_after(count | 32, &entries);
-        context = to_errors(&entries);
-        row.errors[i] = pack(context);
-        left = reconstruct(left, is_first ? left : to_lanes(row.above[i]), to_lanes(row.errors[i]), depth);
-        row.pixels[i] = to_word(left);
-    } while (++i < end && (is_first || LIKELY(!is_run(&row, i))));
-    stream->window = window;
-    stream->next = next;
-    stream->count = (int32_t)(count & 63);
+        const size_t stop = end <= due ? end : due + 1;
+        uint32_t *pixels = row->pixels + stop, *errors = row->errors + stop;
+        const uint32_t *above = row->above + stop;
+        ptrdiff_t n = (ptrdiff_t)(i - stop);
+        do {
+            uint64_t filled = window | swap_words(load_two_words(at)) >> (count & 63);
+            struct entries entries = look_up(window, filled, decoder, kind.channels, context, with_escapes);
+            uint32_t all = sum(&entries);
+            if (UNLIKELY(with_escapes ? is_any_long(&entries) : (all & ENTRY_FLAGS) != 0)) {
+                i = stop + (size_t)n;
+                goto end;
+            }
+            window = entries.window;
+            at += (~count & 32) >> 3; /* a word if count < 32 */
+            uint32_t two = entries.r + entries.g;
+            count = (count | 32) - (with_escapes ? two & ENTRY_LENGTH : two) - entries.form - entries.zeros;
+            context = to_errors(&entries);
+            errors[n] = all >> 8;
+            left = reconstruct(left, kind.is_first ? left : to_lanes(above[n]), all >> 8, kind.depth);
+            pixels[n] = to_word(left);
+        } while (++n != 0 && (kind.is_first || LIKELY(above[n] != above[n - 1]) || pixels[n - 1] != pixels[n - 2]));
+        i = stop + (size_t)n;
+        if (i > due)
+            due = i + learn(decoder, row->errors[i - 2], row->errors[i - 1]);
+    } while (i < end && (kind.is_first || !is_run(row, i)));
+end:
+    decoder->group.skip = (uint32_t)(due - i);
     stream->at = (size_t)(at - stream->data) / 4;
+    stream->count = (int32_t)(count & 63);
     return (uint32_t)i;
 }
 
 /* Decode any pixel that is not in a run, and learn from it if its turn has come. */
-ALWAYS_INLINE void decode_pixel(struct bits *bits, struct decoder *decoder, const struct row *row, uint32_t i, int is_first,
-                                uint32_t depth, uint32_t channels)
+ALWAYS_INLINE void decode_pixel(struct bits *bits, struct decoder *decoder, const struct row *row, uint32_t i, struct kind kind,
+                                learner *learn)
 {
-    uint32_t up = is_first ? 0 : row->above[i], left = i ? row->pixels[i - 1] : up;
-    struct errors context = unpack(i ? row->errors[i - 1] : is_first ? 0 : row->errors[0]), errors;
+    uint32_t up = kind.is_first ? 0 : row->above[i], left = i ? row->pixels[i - 1] : up;
+    uint32_t context = i ? row->errors[i - 1] : kind.is_first ? 0 : row->errors[0], errors;
     uint64_t unfilled = bits->window;
     refill(bits);
-    struct entries entries = look_up(unfilled, bits->window, decoder, channels, context);
+    struct entries entries = look_up(unfilled, bits->window, decoder, kind.channels, unpack(context), 1);
     if (UNLIKELY(is_any_long(&entries))) {
-        struct long_errors result = read_long_errors(*bits, decoder, depth, channels, context);
+        struct long_errors result = read_long_errors(*bits, decoder, kind.depth, kind.channels, context);
         *bits = result.bits;
         errors = result.errors;
     } else {
+        uint32_t all = sum(&entries);
+        if (all & ENTRY_FLAGS)
+            decoder->rough = ROUGH_PIXELS;
         bits->window = entries.window;
-        bits->count = (int32_t)(count_after((uint32_t)bits->count, &entries) & 63);
-        errors = to_errors(&entries);
+        bits->count -= (int32_t)(all & ENTRY_LENGTH);
+        errors = all >> 8;
     }
+    row->errors[i] = errors;
+    row->pixels[i] = to_word(reconstruct(to_lanes(left), to_lanes(kind.is_first ? left : up), errors, kind.depth));
     if (decoder->group.skip-- == 0)
-        learn_pixel(decoder, depth, channels, context, errors);
-    row->errors[i] = pack(errors);
-    row->pixels[i] = to_word(reconstruct(to_lanes(left), to_lanes(is_first ? left : up), to_lanes(row->errors[i]), depth));
+        decoder->group.skip = learn(decoder, context, errors);
 }
 
 ALWAYS_INLINE uint32_t smaller(size_t a, uint32_t b)
@@ -106,18 +128,39 @@ ALWAYS_INLINE uint32_t smaller(size_t a, uint32_t b)
     return a < b ? (uint32_t)a : b;
 }
 
-typedef uint32_t simple_decoder(struct bits *stream, const struct decoder *decoder, const struct row *row, uint32_t from,
-                                uint32_t end);
+typedef uint32_t simple_decoder(struct bits *stream, struct decoder *decoder, const struct row *row, uint32_t from, uint32_t end);
 
-/* Decode one row of a group. `is_first`, `depth`, `channels` and `simple`, which is decode_simple for them, are constants. */
-ALWAYS_INLINE int decode_row(struct bits *bits, struct decoder *decoder, const struct row *row, uint32_t width, int is_first,
-                             uint32_t depth, uint32_t channels, simple_decoder *simple)
+/* What a row is decoded with, the same code made for its kind. Always a constant. */
+struct parts {
+    simple_decoder *simple, *with_escapes;
+    learner *learn;
+};
+
+/* Decode the simple pixels that follow. Return how many there were. */
+ALWAYS_INLINE uint32_t decode_ahead(struct bits *bits, struct decoder *decoder, const struct row *row, uint32_t i, uint32_t end,
+                                    struct parts parts)
+{
+    uint32_t stop = i + smaller(bits->last - 1 - bits->at, end - i);
+    uint32_t decoded;
+    if (decoder->rough) {
+        decoded = parts.with_escapes(bits, decoder, row, i, i + smaller(stop - i, decoder->rough)) - i;
+        decoder->rough -= decoded;
+    } else {
+        decoded = parts.simple(bits, decoder, row, i, stop) - i;
+    }
+    *bits = reload(*bits);
+    return decoded;
+}
+
+/* Decode one row of a group. */
+ALWAYS_INLINE int decode_row(struct bits *bits, struct decoder *decoder, const struct row *row, uint32_t width, struct kind kind,
+                             struct parts parts)
 {
     struct quic_group *group = &decoder->group;
     for (uint32_t i = 0, start = 0; i < width; quic_advance(group, i - start), start = i) {
         uint32_t end = quic_segment_end(group, i, width);
         while (i < end) {
-            if (!is_first && i > 2 && is_run(row, i)) {
+            if (!kind.is_first && i > 2 && is_run(row, i)) {
                 uint32_t run = read_run(bits, group, end - i), pixel = row->pixels[i - 1];
                 if (run > end - i)
                     return QUIC_BAD_RUN;
@@ -126,15 +169,13 @@ ALWAYS_INLINE int decode_row(struct bits *bits, struct decoder *decoder, const s
                 if (run)
                     continue; /* the test is made again after a run, but not after an empty one */
             }
-            if (i > 2 && group->skip && bits->at + 1 < bits->last) {
-                uint32_t most = smaller(bits->last - 1 - bits->at, smaller(group->skip, end - i));
-                uint32_t decoded = simple(bits, decoder, row, i, i + most) - i;
-                group->skip -= decoded;
+            if (i > 2 && bits->at + 1 < bits->last) {
+                uint32_t decoded = decode_ahead(bits, decoder, row, i, end, parts);
                 i += decoded;
                 if (decoded)
                     continue;
             }
-            decode_pixel(bits, decoder, row, i++, is_first, depth, channels);
+            decode_pixel(bits, decoder, row, i++, kind, parts.learn);
         }
     }
     return is_past_end(bits) ? QUIC_TRUNCATED : QUIC_OK;
@@ -147,29 +188,39 @@ struct row_decoders {
     row_decoder *colours8[2], *colours5[2], *single[2];
 };
 
-#define ROW_DECODER(name, attributes, is_first, depth, channels)                                                           \
-    attributes __attribute__((noinline)) static uint32_t name##_simple(struct bits *bits, const struct decoder *decoder,   \
-                                                                       const struct row *row, uint32_t from, uint32_t end) \
+#define SIMPLE_DECODER(name, attributes, kind, with_escapes, learn)                                                        \
+    attributes __attribute__((noinline)) static uint32_t name(struct bits *bits, struct decoder *decoder,                  \
+                                                              const struct row *row, uint32_t from, uint32_t end)          \
     {                                                                                                                      \
-        return decode_simple(bits, decoder, row, from, end, is_first, depth, channels);                                    \
-    }                                                                                                                      \
-    attributes static int name(struct bits *bits, struct decoder *decoder, const struct row *row, uint32_t width)          \
-    {                                                                                                                      \
-        return decode_row(bits, decoder, row, width, is_first, depth, channels, name##_simple);                            \
+        return decode_simple(bits, decoder, row, from, end, kind, with_escapes, learn);                                    \
     }
 
-#define ROW_DECODERS(name, attributes)                                                                                     \
-    ROW_DECODER(name##_first_colours8, attributes, 1, 8, 3) ROW_DECODER(name##_colours8, attributes, 0, 8, 3)              \
-    ROW_DECODER(name##_first_colours5, attributes, 1, 5, 3) ROW_DECODER(name##_colours5, attributes, 0, 5, 3)              \
-    ROW_DECODER(name##_first_single, attributes, 1, 8, 1) ROW_DECODER(name##_single, attributes, 0, 8, 1)                  \
+#define ROW_DECODER(name, attributes, count, is_first, depth, channels)                                                    \
+    static const struct kind name##_kind = {is_first, depth, channels};                                                    \
+    attributes __attribute__((noinline)) static uint32_t name##_learn(struct decoder *decoder, uint32_t context, uint32_t n) \
+    {                                                                                                                      \
+        return learn_pixel(decoder, depth, channels, context, n, count);                                                   \
+    }                                                                                                                      \
+    SIMPLE_DECODER(name##_simple, attributes, name##_kind, 0, name##_learn)                                                \
+    SIMPLE_DECODER(name##_with_escapes, attributes, name##_kind, 1, name##_learn)                                          \
+    attributes static int name(struct bits *bits, struct decoder *decoder, const struct row *row, uint32_t width)          \
+    {                                                                                                                      \
+        const struct parts parts = {name##_simple, name##_with_escapes, name##_learn};                                     \
+        return decode_row(bits, decoder, row, width, name##_kind, parts);                                                  \
+    }
+
+#define ROW_DECODERS(name, attributes, count)                                                                              \
+    ROW_DECODER(name##_first_colours8, attributes, count, 1, 8, 3) ROW_DECODER(name##_colours8, attributes, count, 0, 8, 3) \
+    ROW_DECODER(name##_first_colours5, attributes, count, 1, 5, 3) ROW_DECODER(name##_colours5, attributes, count, 0, 5, 3) \
+    ROW_DECODER(name##_first_single, attributes, count, 1, 8, 1) ROW_DECODER(name##_single, attributes, count, 0, 8, 1)    \
     static const struct row_decoders name = {{name##_first_colours8, name##_colours8},                                     \
                                              {name##_first_colours5, name##_colours5},                                     \
                                              {name##_first_single, name##_single}};
 
-ROW_DECODERS(portable, )
+ROW_DECODERS(portable, , quic_count)
 #if defined(__x86_64__)
 /* Here shifts by a variable and counting zeros are single instructions. Whatever has BMI2 has LZCNT. */
-ROW_DECODERS(bmi2, __attribute__((target("avx,bmi,bmi2,lzcnt"))))
+ROW_DECODERS(bmi2, __attribute__((target("avx,bmi,bmi2,lzcnt"))), quic_count_at_once)
 #endif
 
 static const struct row_decoders *choose_row_decoders(void)
@@ -212,8 +263,8 @@ static int decode_rows(struct bits bits, const struct quic_header *header, int e
     uint32_t *alphas_of[2] = {scratch + 2 * (size_t)width, scratch + 3 * (size_t)width};
     uint32_t *colour_errors = scratch + 4 * (size_t)width, *alpha_errors = scratch + 5 * (size_t)width;
     int in_place = header->type == QUIC_RGB24 || header->type == QUIC_RGB32;
-    decoder_init(&colours, depth, lookup);
-    decoder_init(&single, 8, lookup);
+    decoder_init(&colours, depth, aligned(lookup));
+    decoder_init(&single, 8, aligned(lookup));
     for (uint32_t y = 0; y < header->height; y++, out += stride) {
         struct row colour = {colours_of[y & 1], colours_of[~y & 1], colour_errors};
         struct row alpha = {alphas_of[y & 1], alphas_of[~y & 1], alpha_errors};
@@ -239,22 +290,26 @@ size_t quic_scratch_words(uint32_t width)
 
 size_t quic_lookup_size(void)
 {
-    return (size_t)(8 + 5) << QUIC_LOOKUP_BITS;
+    return LOOKUP_ENTRIES * sizeof(uint32_t) / sizeof(uint16_t) + LOOKUP_ALIGNMENT / sizeof(uint16_t);
 }
 
-static uint16_t make_entry(const struct quic_codes *codes, uint32_t depth, uint32_t k, uint32_t index)
+static uint32_t make_entry(const struct quic_codes *codes, uint32_t depth, uint32_t k, uint32_t channel, uint32_t index)
 {
-    struct bits bits = {.window = (uint64_t)index << (64 - QUIC_LOOKUP_BITS), .count = 64};
-    uint32_t value = read_code(&bits, codes, depth, k), used = 64 - (uint32_t)bits.count;
-    return (uint16_t)(used > QUIC_LOOKUP_BITS ? LOOKUP_LONG : value << 8 | used);
+    const uint64_t window = (uint64_t)index << (64 - QUIC_LOOKUP_BITS);
+    struct bits bits = {.window = window, .count = 64};
+    uint32_t difference = unfold(read_code(&bits, codes, depth, k)), used = 64 - (uint32_t)bits.count;
+    uint32_t flags = leading_zeros(window) < codes->prefix[k] ? 0 : ENTRY_ESCAPE;
+    return used > QUIC_LOOKUP_BITS ? ENTRY_LONG : difference << (24 - 8 * channel) | flags | used;
 }
 
 void quic_make_lookup(uint16_t *lookup)
 {
+    uint32_t *entry = (uint32_t *)(uintptr_t)aligned(lookup);
     for (uint32_t depth = 8; depth >= 5; depth -= 3)
         for (uint32_t k = 0; k < depth; k++)
-            for (uint32_t index = 0; index < 1u << QUIC_LOOKUP_BITS; index++)
-                *lookup++ = make_entry(depth == 5 ? &quic_codes5 : &quic_codes8, depth, k, index);
+            for (uint32_t channel = 0; channel < 3; channel++)
+                for (uint32_t index = 0; index < 1u << QUIC_LOOKUP_BITS; index++)
+                    *entry++ = make_entry(depth == 5 ? &quic_codes5 : &quic_codes8, depth, k, channel, index);
 }
 
 int quic_read_header(const uint8_t *data, size_t size, struct quic_header *header)

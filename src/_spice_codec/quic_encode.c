@@ -84,7 +84,7 @@ static uint32_t put_pixel(struct bit_writer *writer, struct quic_group *group, u
     if (group->skip == 0) {
         for (int s = (int)shift; s >= 0; s -= 8)
             quic_learn(&group->models[2 - s / 8], depth, codes, context >> s & 0xff, errors >> s & 0xff,
-                       quic_halving[group->level]);
+                       quic_halving[group->level], quic_count);
         group->skip = quic_next_skip(group);
     } else {
         group->skip--;

@@ -6,7 +6,8 @@
  *
  * Theory of operation. A row is worked on as `uint32_t` lanes: a pixel's R, G and B (or its single channel, in B's place)
  * are bytes of one word, 5-bit values for RGB16. So prediction and unfolding cost one word operation a pixel, and for
- * RGB32 a row of lanes *is* the row of the picture. Folded errors are kept in the same lanes.
+ * RGB32 a row of lanes *is* the row of the picture. What prediction missed is kept in the same lanes: by the encoder folded, as
+ * it is coded, by the decoder as differences, which its table of codewords gives.
  *
  * A model's `code_for` is indexed by context directly; the eight buckets of the format are ranges of it, rewritten when
  * a bucket's best code changes. That is rare, looking it up is not.
@@ -14,8 +15,8 @@
 
 #include "quic.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
+#if defined(__x86_64__)
+#include <smmintrin.h>
 #endif
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -33,7 +34,7 @@ enum {
     QUIC_ROWS = 6   /* rows of scratch: current, upper and errors, of the colours and of alpha */
 };
 
-/* Rice codes of one channel depth, cut off after `prefix` zeros; lengths[n][k] = bits that code k spends on n. */
+/* Rice codes of one channel depth, cut off after `prefix` zeros; lengths[n][7 - k] = bits that code k spends on n. */
 struct quic_codes {
     uint8_t prefix[QUIC_CODES];
     uint8_t suffix[QUIC_CODES];
@@ -53,7 +54,7 @@ extern const uint8_t quic_run_bits[32];
  * bits does not have grow by 255 and stop at 65535.
  */
 struct quic_model {
-    uint16_t counts[QUIC_CODES][QUIC_CODES]; /* [bucket][code] */
+    uint16_t counts[QUIC_CODES][QUIC_CODES]; /* [bucket][7 - code] */
     uint8_t code_for[256];                   /* [context] */
 };
 
@@ -106,43 +107,44 @@ ALWAYS_INLINE struct quic_bucket quic_bucket(uint32_t depth, uint32_t context)
  * Add what each code spends on a value to the counters, and halve them all if the smallest passes the trigger. Returns the code
  * with the smallest counter, on a tie the largest one. A channel of fewer codes than 8 has lengths that never win for the rest.
  */
-ALWAYS_INLINE uint32_t quic_count(uint16_t counts[QUIC_CODES], const uint8_t lengths[QUIC_CODES], uint32_t trigger)
+typedef uint32_t quic_counter(uint16_t counts[QUIC_CODES], const uint8_t lengths[QUIC_CODES], uint32_t trigger);
+
+static inline uint32_t quic_count(uint16_t counts[QUIC_CODES], const uint8_t lengths[QUIC_CODES], uint32_t trigger)
 {
-#if defined(__SSE2__)
-    const __m128i bias = _mm_set1_epi16(INT16_MIN); /* SSE2 has a minimum of signed numbers only */
-    __m128i added = _mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)(const void *)lengths), _mm_setzero_si128());
-    __m128i sums = _mm_adds_epu16(_mm_loadu_si128((const __m128i *)(const void *)counts), added);
-    __m128i biased = _mm_xor_si128(sums, bias), least = _mm_min_epi16(biased, _mm_shuffle_epi32(biased, 0x4e));
-    least = _mm_min_epi16(least, _mm_shufflelo_epi16(least, 0x4e));
-    least = _mm_min_epi16(least, _mm_shufflelo_epi16(least, 0xb1));
-    least = _mm_unpacklo_epi64(least, least);
-    uint32_t smallest = ((uint32_t)_mm_cvtsi128_si32(least) & 0xffff) ^ 0x8000;
-    uint32_t is_least = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi16(biased, least)); /* two bits for each */
-    if (UNLIKELY(smallest > trigger))
-        sums = _mm_srli_epi16(sums, 1);
-    _mm_storeu_si128((__m128i *)(void *)counts, sums);
-    return (31u - (uint32_t)__builtin_clz(is_least)) / 2;
-#else
     uint32_t smallest = UINT32_MAX;
-    for (uint32_t k = 0; k < QUIC_CODES; k++) {
-        uint32_t sum = (uint32_t)counts[k] + lengths[k];
-        counts[k] = (uint16_t)(sum < UINT16_MAX ? sum : UINT16_MAX);
-        uint32_t key = (uint32_t)counts[k] << 3 | (7 - k);
+    for (uint32_t i = 0; i < QUIC_CODES; i++) {
+        uint32_t count = (uint32_t)counts[i] + lengths[i];
+        counts[i] = (uint16_t)(count < UINT16_MAX ? count : UINT16_MAX);
+        uint32_t key = (uint32_t)counts[i] << 3 | i;
         smallest = key < smallest ? key : smallest;
     }
     if (UNLIKELY(smallest >> 3 > trigger))
-        for (uint32_t k = 0; k < QUIC_CODES; k++)
-            counts[k] >>= 1;
+        for (uint32_t i = 0; i < QUIC_CODES; i++)
+            counts[i] >>= 1;
     return 7 - (smallest & 7);
-#endif
 }
+
+#if defined(__x86_64__)
+/* The same at once. */
+__attribute__((target("sse4.1"))) static inline uint32_t quic_count_at_once(uint16_t counts[QUIC_CODES],
+                                                                            const uint8_t lengths[QUIC_CODES], uint32_t trigger)
+{
+    __m128i added = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)lengths));
+    __m128i sums = _mm_adds_epu16(_mm_loadu_si128((const __m128i *)(const void *)counts), added);
+    uint32_t smallest = (uint32_t)_mm_cvtsi128_si32(_mm_minpos_epu16(sums)); /* its index above it, the first on a tie */
+    if (UNLIKELY((smallest & 0xffff) > trigger))
+        sums = _mm_srli_epi16(sums, 1);
+    _mm_storeu_si128((__m128i *)(void *)counts, sums);
+    return 7 - (smallest >> 16);
+}
+#endif
 
 /* Learn that `n` came after `context`. True if there is another code for that context's bucket now. */
 ALWAYS_INLINE int quic_learn(struct quic_model *model, uint32_t depth, const struct quic_codes *codes, uint32_t context,
-                              uint32_t n, uint32_t trigger)
+                              uint32_t n, uint32_t trigger, quic_counter *count)
 {
     struct quic_bucket bucket = quic_bucket(depth, context);
-    uint32_t best = quic_count(model->counts[bucket.index], codes->lengths[n], trigger);
+    uint32_t best = count(model->counts[bucket.index], codes->lengths[n], trigger);
     if (LIKELY(best == model->code_for[context]))
         return 0;
     for (uint32_t c = bucket.first; c < bucket.end; c++)

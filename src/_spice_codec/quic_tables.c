@@ -8,13 +8,13 @@
 #define LENGTH(n, k, first, escape) (uint8_t)((n) < (first) ? ((n) >> (k)) + 1 + (k) : (escape))
 #define LENGTHS8(n)                                                                                                        \
     {                                                                                                                      \
-        LENGTH(n, 0, 18, 26), LENGTH(n, 1, 36, 26), LENGTH(n, 2, 72, 26), LENGTH(n, 3, 144, 25), LENGTH(n, 4, 240, 19),    \
-            LENGTH(n, 5, 224, 12), LENGTH(n, 6, 192, 9), LENGTH(n, 7, 128, 8)                                              \
+        LENGTH(n, 7, 128, 8), LENGTH(n, 6, 192, 9), LENGTH(n, 5, 224, 12), LENGTH(n, 4, 240, 19), LENGTH(n, 3, 144, 25),   \
+            LENGTH(n, 2, 72, 26), LENGTH(n, 1, 36, 26), LENGTH(n, 0, 18, 26)                                               \
     }
 #define LENGTHS5(n)                                                                                                        \
     {                                                                                                                      \
-        LENGTH(n, 0, 21, 25), LENGTH(n, 1, 30, 16), LENGTH(n, 2, 28, 9), LENGTH(n, 3, 24, 6), LENGTH(n, 4, 16, 5), 255,    \
-            255, 255 /* no such codes, so never the shortest */                                                            \
+        255, 255, 255, /* no such codes, so never the shortest */                                                          \
+            LENGTH(n, 4, 16, 5), LENGTH(n, 3, 24, 6), LENGTH(n, 2, 28, 9), LENGTH(n, 1, 30, 16), LENGTH(n, 0, 21, 25)      \
     }
 #define TIMES4(row, n) row(n), row((n) + 1), row((n) + 2), row((n) + 3)
 #define TIMES16(row, n) TIMES4(row, n), TIMES4(row, (n) + 4), TIMES4(row, (n) + 8), TIMES4(row, (n) + 12)

@@ -53,6 +53,19 @@ def test_the_examples_of_the_reference(kind, width, height, words, pixels):
     assert encode_quic(decoded, type=QuicType(kind)) == stream
 
 
+@pytest.mark.parametrize("apart", [300, 4000])
+def test_rare_escapes_and_long_codewords_among_grain(apart):
+    # The decoder reads pixels without an escape by a loop of their own, and returns to it a while after the last escape.
+    random = np.random.default_rng(apart)
+    picture = (random.integers(96, 104, (90, 200, 3)) + np.arange(200)[:, None] // 8).astype(np.uint32)
+    dots = picture.reshape(-1, 3)[::apart]
+    dots[:] = random.integers(0, 256, dots.shape)
+    pixels = picture[..., 0] << 16 | picture[..., 1] << 8 | picture[..., 2]
+    stream = encode_quic(pixels)
+    np.testing.assert_array_equal(decode(stream), pixels)
+    np.testing.assert_array_equal(oracle.quic(stream), pixels)
+
+
 @given(typed_pictures())
 def test_decoding_undoes_encoding(made):
     kind, picture = made
