@@ -54,7 +54,7 @@ put() { cat /tmp/m$n /tmp/p$((n%8)) | fb 256 256; }
 more() { [ -z "$2" ] || [ $((n%4)) != 3 ] || cat /tmp/m$n /tmp/p$((n%8)) /tmp/p0 | fb 320 224; }
 clear >/dev/tty1
 n=0; while [ $n -lt $1 ]; do put; more $*; n=$((n+1)); done
-n=$((n-1)); for i in $(seq 30); do put; done
+n=$((n-1)); for i in $(seq 15); do put; done
 """,
         "usr/bin/obey": """#!/bin/sh
 export PATH=/usr/bin HOME=/

@@ -124,11 +124,10 @@ async def test_it_links_over_tls_with_a_ticket(spice_gtk, tls_files):
             assert len(server.key_seconds) == 4  # a key for every link
 
 
-async def test_its_screen_of_a_machine_is_ours(spice_gtk, qxl_machine, run_in_guest, settle_screen, tmp_path):
+async def test_its_screen_of_a_machine_is_ours(spice_gtk, qxl_machine, tell_guest, settle_screen, tmp_path):
     # Three renderings of one machine: spice-gtk's, ours and QEMU's own, with which `settle_screen` compares.
     with trio.fail_after(WITHIN):
-        async with open_spice(qxl_machine.uri) as vm:
-            await run_in_guest(vm, qxl_machine, "draw flat code noise smooth")
+        await tell_guest(qxl_machine, "draw flat code noise smooth")
         async with spice_gtk(host="127.0.0.1", port=str(qxl_machine.port)) as peer:
             theirs = await peer.screen(tmp_path / "screen.ppm")
         async with open_spice(qxl_machine.uri) as vm:

@@ -116,13 +116,12 @@ async def test_cancelled_at_random_moments(machine, settle_screen):
     await still_serves(machine, settle_screen)
 
 
-async def test_cancelled_at_random_moments_while_the_guest_draws(qemu, guest, settle_screen, run_in_guest):
+async def test_cancelled_at_random_moments_while_the_guest_draws(qemu, guest, settle_screen, tell_guest, shell_port):
     moments = random.Random(7)
-    with qemu(guest=guest, tablet=True) as machine:
+    with qemu(guest=guest, extra=shell_port()) as machine:
         machine.wait_ready()
         with trio.fail_after(WITHIN):
-            async with open_spice(machine.uri) as vm:
-                await run_in_guest(vm, machine, "(while draw code text noise nothing; do :; done) & true")
+            await tell_guest(machine, "(while draw code text noise nothing; do :; done) & true")
         for number in range(40):
             seconds = moments.uniform(0, 0.3)
             with trio.move_on_after(seconds):
@@ -131,7 +130,7 @@ async def test_cancelled_at_random_moments_while_the_guest_draws(qemu, guest, se
         with trio.fail_after(2 * WITHIN):
             async with open_spice(machine.uri) as vm:
                 # Not by stopping the machine: QEMU's own screen would then be ahead of what its SPICE server has been given.
-                await run_in_guest(vm, machine, "kill $!; wait", interval=0.05)
+                await tell_guest(machine, "kill $!; wait")
                 await settle_screen(vm, machine)
         # What a server says of a client that left while something was on its way, and nothing worse.
         assert [line for line in machine.stderr().splitlines() if not line.endswith(LEFT)] == []

@@ -26,33 +26,33 @@ async def reopen(vm, channel_type):
     return new
 
 
-async def test_display_with_what_it_had_cached(qxl_machine, settle_screen, run_in_guest):
+async def test_display_with_what_it_had_cached(qxl_machine, settle_screen, tell_guest):
     # The guest draws before and after, so that the dictionaries and caches of both ends are full, and must begin anew.
     with trio.fail_after(WITHIN):
         async with open_spice(qxl_machine.uri) as vm:
             for names in ("flat noise", "code smooth", "text"):
-                await run_in_guest(vm, qxl_machine, f"draw {names}")
+                await tell_guest(qxl_machine, f"draw {names}")
                 await settle_screen(vm, qxl_machine)
                 await reopen(vm, ChannelType.DISPLAY)
                 await settle_screen(vm, qxl_machine)
-            await run_in_guest(vm, qxl_machine, "draw code nothing")
+            await tell_guest(qxl_machine, "draw code nothing")
             await settle_screen(vm, qxl_machine)
             assert vm.display.display_statistics().failed == {}
             assert vm.main.is_open
 
 
-async def test_while_the_guest_draws(qxl_machine, settle_screen, run_in_guest):
+async def test_while_the_guest_draws(qxl_machine, settle_screen, tell_guest):
     # The thread of a server that draws is late to notice that a channel has ended, and would reset its successor.
     with trio.fail_after(WITHIN):
         async with open_spice(qxl_machine.uri) as vm:
             busy = "(while [ -e /tmp/busy ]; do draw text noise nothing; done) & true"
-            await run_in_guest(vm, qxl_machine, f"touch /tmp/busy; {busy}")
+            await tell_guest(qxl_machine, f"touch /tmp/busy; {busy}")
             for _ in range(15):
                 display = await reopen(vm, ChannelType.DISPLAY)
                 cursor = await reopen(vm, ChannelType.CURSOR)
                 await display.wait_damage()
                 await cursor.wait_change(after=0)
-            await run_in_guest(vm, qxl_machine, "rm /tmp/busy; wait", interval=0.03)
+            await tell_guest(qxl_machine, "rm /tmp/busy; wait")
             await settle_screen(vm, qxl_machine)
             assert vm.display.display_statistics().failed == {}
 

@@ -13,11 +13,11 @@ from atp_trio.testing.qemu import SpiceOptions
 WITHIN = 30
 
 
-async def draw(vm, machine, names, settle_screen, run_in_guest):
+async def draw(vm, machine, names, settle_screen, tell_guest):
     """Draw these in the guest at once, and compare."""
-    await run_in_guest(vm, machine, "draw nothing")
+    await tell_guest(machine, "draw nothing")
     before = await settle_screen(vm, machine)
-    await run_in_guest(vm, machine, f"draw {names}")
+    await tell_guest(machine, f"draw {names}")
     # The guest flushes its frame buffer in its own time.
     while ((await settle_screen(vm, machine)) != before).sum() < 10000:
         await vm.display.wait_damage()
@@ -61,11 +61,11 @@ async def test_part_of_the_screen(qemu_firmware, settle_screen):
 
 
 @pytest.mark.parametrize("device", ["qxl-vga", "VGA", "virtio-vga"])
-async def test_from_power_on_to_drawings(qemu, guest, device, settle_screen, run_in_guest):
-    with qemu(display=device, guest=guest, tablet=True) as machine, trio.fail_after(WITHIN):
+async def test_from_power_on_to_drawings(qemu, guest, device, settle_screen, tell_guest, shell_port):
+    with qemu(display=device, guest=guest, extra=shell_port()) as machine, trio.fail_after(WITHIN):
         async with open_spice(machine.uri) as vm:
             await trio.to_thread.run_sync(machine.wait_ready)
-            await draw(vm, machine, "flat code noise smooth", settle_screen, run_in_guest)
-            await draw(vm, machine, "text", settle_screen, run_in_guest)
+            await draw(vm, machine, "flat code noise smooth", settle_screen, tell_guest)
+            await draw(vm, machine, "text", settle_screen, tell_guest)
             assert_all_drawn(vm.display)
     assert machine.stderr() == ""

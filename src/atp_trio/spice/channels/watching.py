@@ -276,7 +276,7 @@ class WatchedChannel(ViewedChannel):
         return await self._wait_judged("the picture" if len(needles) == 1 else "one of the pictures", watch, judge)
 
     async def wait_text(self, text: str | re.Pattern[str], region: Rect | None = None, *, monitor: int | None = None) -> TextLine:
-        r"""Wait until the screen shows a text; with the extra `ocr`. A look takes seconds for a whole screen: give a region.
+        r"""Wait until the screen shows a text; with the extra `ocr`. A look takes seconds for a full screen: give a region.
 
         Args:
             text: A part of a line, in which case counts and white space does not; with `\n` in it, parts of lines one below the

@@ -41,7 +41,7 @@ class TextLine:
 
 
 def read_text(area: Argb, *, x: int = 0, y: int = 0) -> tuple[TextLine, ...]:
-    """Read a picture. Takes from tenths of a second to seconds, on all processors: in a thread, from a Trio task.
+    """Read a picture. Takes up to seconds, by its size and how much text is in it, on all processors: in a thread, from Trio.
 
     Args:
         area: Shape (height, width), rows top-down, numbers `0x00RRGGBB`.
@@ -63,15 +63,23 @@ def read_text(area: Argb, *, x: int = 0, y: int = 0) -> tuple[TextLine, ...]:
     return tuple(_in_reading_order(lines))
 
 
-def _in_reading_order(lines: Iterable[TextLine]) -> Iterator[TextLine]:
-    """From above downwards, and what stands beside each other from left to right."""
-    left = sorted(lines, key=lambda line: line.region.top)
+def _in_reading_order(parts: Iterable[TextLine]) -> Iterator[TextLine]:
+    """What was read as lines, from above downwards and from left to right; words that were read singly become a line."""
+    left = sorted(parts, key=lambda part: part.region.top)
     while left:
-        # Read boxes are not aligned: what begins above the middle of the uppermost line stands beside it.
+        # They are not aligned: what begins above the middle of the uppermost stands beside it.
         middle = (left[0].region.top + left[0].region.bottom) / 2
-        row = [line for line in left if line.region.top < middle]
-        yield from sorted(row, key=lambda line: line.region.left)
+        row = sorted((part for part in left if part.region.top < middle), key=lambda part: part.region.left)
         left = left[len(row) :]
+        line = [row[0]]
+        for part in row[1:]:
+            before = line[-1].region
+            if part.region.left - before.right < before.height:
+                line.append(part)
+            else:
+                yield _joined(line, " ")
+                line = [part]
+        yield _joined(line, " ")
 
 
 def find_text(lines: Sequence[TextLine], wanted: str | re.Pattern[str]) -> TextLine | None:
@@ -90,18 +98,18 @@ def find_text(lines: Sequence[TextLine], wanted: str | re.Pattern[str]) -> TextL
     if start < 0:
         return None
     ends = list(accumulate(map(len, texts)))
-    return _joined(lines[bisect_right(ends, start) : bisect_left(ends, start + len(bare)) + 1])
+    return _joined(lines[bisect_right(ends, start) : bisect_left(ends, start + len(bare)) + 1], "\n")
 
 
-def _joined(lines: Sequence[TextLine]) -> TextLine:
-    """Several lines as one."""
+def _joined(lines: Sequence[TextLine], separator: str) -> TextLine:
+    """Several as one."""
     region = Rect(
         top=min(line.region.top for line in lines),
         left=min(line.region.left for line in lines),
         bottom=max(line.region.bottom for line in lines),
         right=max(line.region.right for line in lines),
     )
-    return TextLine("\n".join(line.text for line in lines), region, min(line.score for line in lines))
+    return TextLine(separator.join(line.text for line in lines), region, min(line.score for line in lines))
 
 
 def nearest_text(lines: Sequence[TextLine], wanted: str | re.Pattern[str]) -> TextLine | None:
@@ -112,7 +120,10 @@ def nearest_text(lines: Sequence[TextLine], wanted: str | re.Pattern[str]) -> Te
 
 @cache
 def _reader() -> Any:
-    return import_extra("rapidocr", "ocr").RapidOCR(params={"Global.log_level": "critical"})
+    # By default it enlarges pictures until their shorter side has 736 pixels. The text of a screen is large enough as it is, and
+    # a small region would take ten times as long.
+    params = {"Global.log_level": "critical", "Det.limit_type": "max", "Det.limit_side_len": 4096}
+    return import_extra("rapidocr", "ocr").RapidOCR(params=params)
 
 
 def _parts(result: Any) -> tuple[Any, Any, Any]:

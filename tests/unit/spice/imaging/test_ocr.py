@@ -72,9 +72,14 @@ def test_finding_a_text_of_several_lines(wanted, text, region):
 
 
 def test_lines_are_in_reading_order():
-    at = [(300, 8, "c"), (0, 12, "a"), (150, 10, "b"), (0, 26, "d"), (90, 29, "e")]
+    at = [(300, 8, "c"), (0, 12, "a"), (150, 10, "b"), (0, 26, "d"), (95, 29, "e")]
     lines = [TextLine(text, Rect.at(x, y, 80, 14), 1.0) for x, y, text in at]
     assert [one.text for one in ocr._in_reading_order(lines)] == ["a", "b", "c", "d", "e"]
+
+
+def test_words_that_were_read_singly_are_a_line():
+    words = [TextLine("in:", Rect.at(36, 9, 30, 12), 0.9), TextLine("log", Rect.at(0, 10, 30, 14), 0.8), line("next", 40)]
+    assert list(ocr._in_reading_order(words)) == [TextLine("log in:", Rect(9, 0, 24, 66), 0.8), line("next", 40)]
 
 
 def test_the_nearest_line():
