@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import trio
 from cyclopts import Parameter
 
-from atp_trio.cli.access import Positive, within
+from atp_trio.cli.access import within
+from atp_trio.cli.host import HostAccess, connect_host
 from atp_trio.cli.output import print_json
 from atp_trio.errors import ConfigError
 
@@ -34,14 +35,15 @@ async def qmp(
         bool,
         Parameter(help="Read the arguments from standard input: everybody here can read a password on a command line."),
     ] = False,
-    timeout: Annotated[float, Parameter(help="Seconds to wait for the connection and the answer."), Positive] = 30.0,  # noqa: ASYNC109 - the command line's
+    access: HostAccess = HostAccess(),  # noqa: B008 - frozen
 ) -> None:
     """Execute a QMP command and print what it returns as JSON."""
     is_socket = where.startswith(_SOCKETS)
     domain, command, text = _split(words, has_domain=not is_socket, has_text=not stdin)
     arguments = _parse(await trio.to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True) if stdin else text)
-    with within(timeout, f"no answer from {where}"):
-        async with _connect(where, domain) as monitor:
+    with within(access.timeout, f"no answer from {where}") as scope:
+        async with _connect(where, domain, access) as monitor:
+            scope.deadline = trio.current_time() + access.timeout
             value = await monitor.execute(command, **arguments)
     print_json(value)
 
@@ -69,14 +71,12 @@ def _parse(text: str | bytes) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _connect(where: str, domain: str | None) -> AsyncIterator[QmpProtocol]:
+async def _connect(where: str, domain: str | None, access: HostAccess) -> AsyncIterator[QmpProtocol]:
     from atp_trio.protocols.qmp import open_qmp
 
     if domain is None:
         async with open_qmp(where) as monitor:
             yield monitor
         return
-    from atp_trio.hypervisor.host import open_host
-
-    async with open_host(where) as host, open_qmp(await host.domain(domain)) as monitor:
+    async with connect_host(where, access) as host, open_qmp(await host.domain(domain)) as monitor:
         yield monitor
