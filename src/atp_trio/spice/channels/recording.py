@@ -60,14 +60,13 @@ class Recording:
         return self._movie.frames
 
     async def _run(self) -> None:
-        picture = self._first
+        picture, seen = self._first, self._began
         try:
             while True:
-                seen = trio.current_time()
                 await trio.to_thread.run_sync(self._movie.add, picture.pixels, seen - self._began)
                 await trio.sleep_until(seen + self._pause)
                 await self._view.wait_damage()
-                picture = await self._view.look()
+                picture, seen = await self._view.look(), trio.current_time()
         except (AtpError, OSError) as error:
             self.failure = error
 
