@@ -55,7 +55,7 @@ def image(kind: str, number: int, encoder: GlzEncoder) -> Image:
         return Image(number, ImageType.GLZ_RGB, 0, SIDE, SIDE, BinaryData(encoder.encode(pixels, type=GlzType.RGB32)))
     if kind == "cached" and number >= 2 * COLUMNS:
         return Image(number % (2 * COLUMNS), ImageType.FROM_CACHE, 0, SIDE, SIDE)
-    flags = ImageFlag.CACHE_ME if kind == "cached" else 0
+    flags = ImageFlag.CACHE_ME if kind in ("cached", "kept") else 0
     return Image(number, ImageType.LZ_RGB, flags, SIDE, SIDE, BinaryData(encode_lz(pixels)))
 
 
@@ -141,6 +141,7 @@ def main() -> None:
         ("quic", 4000),
         ("glz", 4000),
         ("cached", 8000),
+        ("kept", 4000),
         ("scroll", 400),
     ):
         if words and not any(word in kind for word in words):

@@ -5,15 +5,10 @@
  * read; coordinates are 64 bits wide from the wire to the clipping, after which they lie within a surface.
  */
 
-#include "draw.h"
-
-#include <stdbool.h>
 #include <string.h>
 
-#include "bytes_internal.h"
+#include "draw_internal.h"
 #include "framing.h"
-#include "glz.h"
-#include "lz.h"
 #include "quic.h"
 
 /* The messages' parts, as offsets in each. A test holds them against the catalogue, byte by byte. */
@@ -24,66 +19,7 @@ enum { MASK_BITMAP = 9, MASK_BYTES = 13 };
 enum { FILL_BRUSH_TYPE = 0, FILL_COLOUR = 1, FILL_ROP = 5, FILL_MASK = 7, FILL_BYTES = FILL_MASK + MASK_BYTES };
 enum { COPY_IMAGE = 0, COPY_SOURCE = 4, COPY_ROP = 20, COPY_MASK = 23, COPY_BYTES = COPY_MASK + MASK_BYTES };
 enum { MOVE_X = 0, MOVE_Y = 4, MOVE_BYTES = 8 };
-enum { IMAGE_ID = 0, IMAGE_TYPE = 8, IMAGE_FLAGS = 9, IMAGE_WIDTH = 10, IMAGE_HEIGHT = 14, IMAGE_BYTES = 18 };
-enum { BITMAP_FORMAT = 0, BITMAP_FLAGS = 1, BITMAP_X = 2, BITMAP_Y = 6, BITMAP_STRIDE = 10, BITMAP_PALETTE = 14, BITMAP_BYTES = 18 };
-enum { BRUSH_SOLID = 1, ROP_PUT = 8, FLAG_OPAQUE = 2, FLAG_TOP_DOWN = 4 };
-enum { STREAM_SIZE = 0, STREAM_BYTES = 4 };
-enum {
-    TYPE_BITMAP = 0,
-    TYPE_QUIC = 1,
-    TYPE_LZ_RGB = 101,
-    TYPE_GLZ_RGB = 102,
-    TYPE_CACHED = 103,
-    TYPE_SURFACE = 104,
-    TYPE_CACHED_LOSSLESS = 106
-};
-enum { GLZ_TYPE = 8 }; /* in a GLZ stream; the low half of the byte */
-enum { FORMAT_24BIT = 7, FORMAT_32BIT = 8, FORMAT_RGBA = 9 };
-
-/* What a pixel costs, in units of about half a nanosecond. */
-enum { WORK_MESSAGE = 64, WORK_LZ = 3, WORK_QUIC = 24 };
-
-struct rect {
-    int64_t left, top, right, bottom;
-};
-
-/* A message's body and how much of it has been read. */
-struct body {
-    const uint8_t *bytes;
-    size_t size, at;
-};
-
-/* What every drawing message begins with, clipped: the areas lie within the surface and apart from each other. */
-struct base {
-    const struct draw_surface *surface;
-    struct rect box;
-    struct rect areas[DRAW_MAX_AREAS];
-    uint32_t count;
-};
-
-/* An image: where it lies on the surface, and its pixels. */
-struct image {
-    int64_t x, y;             /* of its first pixel */
-    uint32_t width, height;
-    bool is_opaque;           /* its top bytes are to be set */
-    uint32_t pixel_bytes;     /* 3 or 4 */
-    const uint8_t *pixels;    /* of the top row; NULL: they need decoding */
-    ptrdiff_t stride;
-};
-
-/* The next bytes of a body; NULL if there are fewer. */
-static const uint8_t *take(struct body *body, size_t count)
-{
-    if (count > body->size - body->at)
-        return NULL;
-    body->at += count;
-    return body->bytes + body->at - count;
-}
-
-static struct body from(const struct body *body, size_t at)
-{
-    return (struct body){body->bytes, body->size, at < body->size ? at : body->size};
-}
+enum { BRUSH_SOLID = 1, ROP_PUT = 8 };
 
 static struct rect load_rect(const uint8_t *p)
 {
@@ -98,40 +34,12 @@ static bool is_empty(struct rect rect)
     return rect.left >= rect.right || rect.top >= rect.bottom;
 }
 
-static bool contains(struct rect outer, struct rect inner)
-{
-    return outer.left <= inner.left && outer.top <= inner.top && outer.right >= inner.right && outer.bottom >= inner.bottom;
-}
-
 static struct rect intersection(struct rect a, struct rect b)
 {
     return (struct rect){.left = a.left > b.left ? a.left : b.left,
                          .top = a.top > b.top ? a.top : b.top,
                          .right = a.right < b.right ? a.right : b.right,
                          .bottom = a.bottom < b.bottom ? a.bottom : b.bottom};
-}
-
-static uint64_t area_pixels(struct rect rect)
-{
-    return (uint64_t)(rect.right - rect.left) * (uint64_t)(rect.bottom - rect.top);
-}
-
-static const struct draw_surface *find_surface(const struct draw_run *run, uint32_t id)
-{
-    for (uint32_t i = 0; i < run->surface_count; i++)
-        if (run->surfaces[i].id == id)
-            return &run->surfaces[i];
-    return NULL;
-}
-
-static size_t surface_stride(const struct draw_surface *surface)
-{
-    return (size_t)surface->width * 4;
-}
-
-static uint8_t *pixel_at(const struct draw_surface *surface, int64_t x, int64_t y)
-{
-    return surface->pixels + (size_t)y * surface_stride(surface) + (size_t)x * 4;
 }
 
 /* Cut the areas out of `whole` by a clip of rectangles. False: they overlap, or are too many. */
@@ -260,185 +168,23 @@ static bool draw_copy_bits(struct draw_run *run, struct body *body)
 
 /* --- images */
 
-static void copy_row24(uint8_t *out, const uint8_t *in, size_t width)
+/* Read the descriptor of an image that lies at (x, y); false if it is not for us. */
+static bool read_image(struct body *rest, struct image *image)
 {
-    for (size_t x = 0; x < width; x++)
-        store_u32(out + 4 * x, (uint32_t)(in[3 * x] | in[3 * x + 1] << 8 | in[3 * x + 2] << 16));
-}
-
-static void set_opaque(const struct draw_surface *surface, struct rect area)
-{
-    size_t width = (size_t)(area.right - area.left);
-    for (int64_t y = area.top; y < area.bottom; y++) {
-        uint32_t *row = (uint32_t *)(void *)pixel_at(surface, area.left, y);
-        for (size_t x = 0; x < width; x++)
-            row[x] |= 0xff000000;
-    }
-}
-
-/* Copy what of the image lies in the areas, all of which it covers. */
-static void put_image(struct draw_run *run, const struct base *base, const struct image *image)
-{
-    for (uint32_t i = 0; i < base->count; i++) {
-        struct rect area = base->areas[i];
-        size_t width = (size_t)(area.right - area.left);
-        for (int64_t y = area.top; y < area.bottom; y++) {
-            const uint8_t *in = image->pixels + (ptrdiff_t)(y - image->y) * image->stride;
-            in += (size_t)(area.left - image->x) * image->pixel_bytes;
-            if (image->pixel_bytes == 3)
-                copy_row24(pixel_at(base->surface, area.left, y), in, width);
-            else
-                memcpy(pixel_at(base->surface, area.left, y), in, width * 4);
-        }
-        run->work += area_pixels(area);
-    }
-}
-
-/* Find the pixels of a raw bitmap. */
-static bool read_bitmap(struct body *payload, struct image *image)
-{
-    const uint8_t *p = take(payload, BITMAP_BYTES);
-    if (!p || (p[BITMAP_FLAGS] & ~FLAG_TOP_DOWN) || load_u32(p + BITMAP_PALETTE))
+    const uint8_t *p = take(rest, IMAGE_BYTES);
+    if (!p)
         return false;
-    uint32_t format = p[BITMAP_FORMAT], stride = load_u32(p + BITMAP_STRIDE);
-    if (format < FORMAT_24BIT || format > FORMAT_RGBA)
+    image->id = load_u64(p + IMAGE_ID);
+    image->type = p[IMAGE_TYPE];
+    image->width = load_u32(p + IMAGE_WIDTH);
+    image->height = load_u32(p + IMAGE_HEIGHT);
+    uint32_t flags = p[IMAGE_FLAGS];
+    image->is_opaque = flags & FLAG_OPAQUE;
+    image->is_kept = (flags & (FLAG_KEEP | FLAG_REPLACE)) && !is_cached(image->type);
+    if ((flags & ~(FLAG_KEEP | FLAG_OPAQUE | FLAG_REPLACE)) && !is_cached(image->type))
         return false;
-    image->pixel_bytes = format == FORMAT_24BIT ? 3 : 4;
-    image->is_opaque = image->is_opaque && format != FORMAT_RGBA;
-    if (load_u32(p + BITMAP_X) != image->width || load_u32(p + BITMAP_Y) != image->height)
-        return false;
-    if (stride < (uint64_t)image->width * image->pixel_bytes || (uint64_t)stride * image->height > payload->size - payload->at)
-        return false;
-    const uint8_t *data = payload->bytes + payload->at;
-    bool is_top_down = p[BITMAP_FLAGS] & FLAG_TOP_DOWN;
-    image->pixels = is_top_down ? data : data + (size_t)stride * (image->height - 1);
-    image->stride = is_top_down ? (ptrdiff_t)stride : -(ptrdiff_t)stride;
-    return true;
-}
-
-/* Decode a stream to rows of 32-bit pixels. */
-static bool decode(struct draw_run *run, uint32_t type, const uint8_t *data, size_t size, struct image *image, uint8_t *out,
-                   ptrdiff_t stride, uint32_t *scratch)
-{
-    uint32_t pixels = image->width * image->height;
-    if (type == TYPE_QUIC) {
-        struct quic_header header;
-        if (quic_read_header(data, size, &header) != QUIC_OK || header.type == QUIC_GRAY)
-            return false;
-        image->is_opaque = image->is_opaque && header.type != QUIC_RGBA;
-        run->work += (uint64_t)WORK_QUIC * pixels;
-        return quic_decode(data, size, image->width, image->height, 1, out, stride, run->quic_lookup, scratch) == QUIC_OK;
-    }
-    struct lz_header header;
-    if (lz_read_header(data, size, &header) != LZ_OK || header.type < LZ_RGB16 || header.type > LZ_RGBA)
-        return false;
-    image->is_opaque = image->is_opaque && header.type != LZ_RGBA;
-    run->work += (uint64_t)WORK_LZ * pixels;
-    return lz_decode(data, size, image->width, image->height, NULL, 0, 1, out, stride, scratch) == LZ_OK;
-}
-
-/* The stream of a compressed image that is not too large; NULL if there is none. */
-static const uint8_t *take_stream(struct body *payload, const struct image *image, uint32_t *size)
-{
-    const uint8_t *p = take(payload, STREAM_BYTES);
-    *size = p ? load_u32(p + STREAM_SIZE) : 0;
-    return p && (uint64_t)image->width * image->height <= DRAW_MAX_DECODED ? take(payload, *size) : NULL;
-}
-
-/* Draw a compressed image: straight to its place, or if only parts of it are seen by way of the scratch. */
-static bool draw_compressed(struct draw_run *run, const struct base *base, uint32_t type, struct body *payload,
-                            struct image *image)
-{
-    uint32_t size;
-    const uint8_t *data = take_stream(payload, image, &size);
-    if (!data)
-        return false;
-    struct rect place = {image->x, image->y, image->x + image->width, image->y + image->height};
-    if (base->count == 1 && contains(base->areas[0], place)) {
-        uint8_t *out = pixel_at(base->surface, image->x, image->y);
-        return decode(run, type, data, size, image, out, (ptrdiff_t)surface_stride(base->surface), run->scratch);
-    }
-    image->pixels = (uint8_t *)run->scratch;
-    image->pixel_bytes = 4;
-    image->stride = (ptrdiff_t)image->width * 4;
-    if (!decode(run, type, data, size, image, (uint8_t *)run->scratch, image->stride, run->scratch + DRAW_MAX_DECODED))
-        return false;
-    put_image(run, base, image);
-    return true;
-}
-
-/* Find the pixels of another surface. */
-static bool read_surface(const struct draw_run *run, const struct base *base, struct body *payload, struct image *image)
-{
-    const uint8_t *p = take(payload, 4);
-    const struct draw_surface *surface = p ? find_surface(run, load_u32(p)) : NULL;
-    if (!surface || surface == base->surface || image->is_opaque)
-        return false;
-    image->pixel_bytes = 4;
-    image->pixels = surface->pixels;
-    image->stride = (ptrdiff_t)surface_stride(surface);
-    /* The descriptor may say otherwise. */
-    image->width = surface->width;
-    image->height = surface->height;
-    return true;
-}
-
-static bool is_cached(uint32_t type)
-{
-    return type == TYPE_CACHED || type == TYPE_CACHED_LOSSLESS;
-}
-
-/* Ask for an image, or take the one that was asked for. It is the last of all that is checked: asking may change things. */
-static int find_picture(struct draw_run *run, const struct body *body, const uint8_t *descriptor, struct body *payload,
-                        struct image *image)
-{
-    uint32_t type = descriptor[IMAGE_TYPE], size = 0;
-    const uint8_t *data = body->bytes;
-    if (is_cached(type)) {
-        image->is_opaque = false;
-    } else {
-        data = take_stream(payload, image, &size);
-        if (!data || size < GLZ_TYPE + 1)
-            return DRAW_OTHER;
-        image->is_opaque = image->is_opaque && (data[GLZ_TYPE] & 15) != GLZ_RGBA;
-    }
-    if (!run->picture) {
-        run->wanted = (struct draw_wanted){load_u64(descriptor + IMAGE_ID), type, image->width, image->height,
-                                           (uint32_t)(data - body->bytes), size};
-        return DRAW_IMAGE;
-    }
-    if (run->picture->width != image->width || run->picture->height != image->height)
-        return DRAW_OTHER;
-    image->pixel_bytes = 4;
-    image->pixels = run->picture->pixels;
-    image->stride = run->picture->stride;
-    return DRAW_ALL;
-}
-
-/* Draw the image, of which the place and the size are known. DRAW_ALL: it is drawn. */
-static int draw_image(struct draw_run *run, const struct base *base, const struct body *body, const uint8_t *descriptor,
-                      struct rect source, struct image *image)
-{
-    uint32_t type = descriptor[IMAGE_TYPE];
-    struct body payload = from(body, (size_t)(descriptor - body->bytes) + IMAGE_BYTES);
-    if (type == TYPE_BITMAP && !read_bitmap(&payload, image))
-        return DRAW_OTHER;
-    if (type == TYPE_SURFACE && !read_surface(run, base, &payload, image))
-        return DRAW_OTHER;
-    if (!contains((struct rect){.right = image->width, .bottom = image->height}, source))
-        return DRAW_OTHER;
-    if (type == TYPE_GLZ_RGB || is_cached(type)) {
-        int status = find_picture(run, body, descriptor, &payload, image);
-        if (status != DRAW_ALL)
-            return status;
-    }
-    if (image->pixels)
-        put_image(run, base, image);
-    else if ((type != TYPE_QUIC && type != TYPE_LZ_RGB) || !draw_compressed(run, base, type, &payload, image))
-        return DRAW_OTHER;
-    for (uint32_t i = 0; image->is_opaque && i < base->count; i++)
-        set_opaque(base->surface, base->areas[i]);
-    return DRAW_ALL;
+    return image->width && image->height && image->width <= DRAW_MAX_SIDE && image->height <= DRAW_MAX_SIDE &&
+           (uint64_t)image->width * image->height <= DRAW_MAX_COPIED;
 }
 
 /* DRAW_ALL: it is drawn. */
@@ -454,22 +200,10 @@ static int draw_copy(struct draw_run *run, struct body *body)
     if (is_scaled || load_u16(p + COPY_ROP) != ROP_PUT || has_mask(p + COPY_MASK) || !load_u32(p + COPY_IMAGE))
         return DRAW_OTHER;
     struct body rest = from(body, load_u32(p + COPY_IMAGE));
-    const uint8_t *descriptor = take(&rest, IMAGE_BYTES);
-    if (!descriptor)
+    struct image image = {.x = base.box.left - source.left, .y = base.box.top - source.top};
+    if (!read_image(&rest, &image))
         return DRAW_OTHER;
-    uint32_t flags = descriptor[IMAGE_FLAGS];
-    /* What is to be kept in the cache needs memory, which is the caller's. */
-    if ((flags & ~FLAG_OPAQUE) && !is_cached(descriptor[IMAGE_TYPE]))
-        return DRAW_OTHER;
-    struct image image = {.x = base.box.left - source.left,
-                          .y = base.box.top - source.top,
-                          .width = load_u32(descriptor + IMAGE_WIDTH),
-                          .height = load_u32(descriptor + IMAGE_HEIGHT),
-                          .is_opaque = flags & FLAG_OPAQUE};
-    if (!image.width || !image.height || image.width > DRAW_MAX_SIDE || image.height > DRAW_MAX_SIDE ||
-        (uint64_t)image.width * image.height > DRAW_MAX_COPIED)
-        return DRAW_OTHER;
-    int status = draw_image(run, &base, body, descriptor, source, &image);
+    int status = draw_image(run, &base, &rest, source, &image);
     if (status == DRAW_ALL)
         add_all_damage(run, &base);
     return status;
@@ -501,7 +235,6 @@ static int draw_frame(struct draw_run *run, const struct spice_frame *frame, str
     run->totals.counts[kind]++;
     run->totals.drawn++;
     run->work += WORK_MESSAGE;
-    run->picture = NULL;
     return DRAW_ALL;
 }
 
@@ -514,8 +247,6 @@ int draw_frames(struct draw_run *run, const uint8_t *data, size_t size, const st
         if (frame->sub_list || frame->offset > size || frame->size > size - frame->offset)
             return DRAW_OTHER;
         int status = draw_frame(run, frame, (struct body){data + frame->offset, frame->size, 0});
-        if (status == DRAW_IMAGE)
-            run->wanted.offset += frame->offset;
         if (status != DRAW_ALL)
             return status;
     }

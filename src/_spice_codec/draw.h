@@ -21,13 +21,15 @@ enum draw_limit {
     DRAW_MAX_COPIED = 2097152,   /* pixels of any other operation, likewise */
     DRAW_MAX_AREAS = 32,         /* rectangles of a clip */
     DRAW_MAX_DAMAGE = 8,         /* rectangles of damage by one message; of more there are only the bounds */
+    DRAW_MAX_KEPT = 64,          /* pictures until DRAW_FULL */
+    DRAW_KEPT_COST = 64,         /* of a picture in the cache, in pixels, beside its own */
     DRAW_MAX_WORK = 4194304      /* units of about half a nanosecond until a pause */
 };
 
 enum draw_status {
     DRAW_ALL = 0, /* all messages are drawn */
     DRAW_OTHER,   /* the next one is not for us */
-    DRAW_IMAGE,   /* the next one shows an image that is the caller's to find or decode: call again with it, from there on */
+    DRAW_FULL,    /* the next one's image is to be kept, and there is no room: take what is kept, and call again */
     DRAW_PAUSED   /* enough for one call: damage is full, or so much has been drawn that others should have their turn */
 };
 
@@ -39,22 +41,13 @@ struct draw_surface {
     uint8_t *pixels;
 };
 
-/* An image that is the caller's: in its cache, or a GLZ image, whose stream lies at `offset` of the buffer. */
-struct draw_wanted {
+/* A picture that is to be kept in the cache: its pixels, tight rows, lie at `offset` of those kept. */
+struct draw_kept {
     uint64_t id;
-    uint32_t type;    /* SPICE's image type */
     uint32_t width;
     uint32_t height;
+    uint32_t has_alpha;
     uint32_t offset;
-    uint32_t size;
-};
-
-/* The image that a call asked for: 32-bit pixels, of which the first row's are at `pixels`. */
-struct draw_picture {
-    uint32_t width;
-    uint32_t height;
-    ptrdiff_t stride;
-    const uint8_t *pixels;
 };
 
 /* A rectangle of a surface that was drawn on; right and bottom lie outside. */
@@ -74,7 +67,12 @@ struct draw_totals {
     uint32_t counts[DRAW_KINDS]; /* the same by enum draw_kind */
 };
 
-/* What drawing needs and tells. It adds to the totals, the damage and the work, which the caller sets back. */
+/* Declared by framing.h, glz_window.h and pixel_table.h. */
+struct spice_frame;
+struct glz_window;
+struct pixel_table;
+
+/* What drawing needs and tells. It adds to the totals, the damage, the work and what is kept, which the caller sets back. */
 struct draw_run {
     const struct draw_surface *surfaces;
     uint32_t surface_count;
@@ -82,15 +80,18 @@ struct draw_run {
     struct draw_damage *damage;
     const uint16_t *quic_lookup;
     uint32_t *scratch;          /* draw_scratch_words() of them */
-    const struct draw_picture *picture; /* what the last call asked for, which showed the first message; or NULL */
+    struct glz_window *glz;     /* the GLZ dictionary; NULL: its images are not for us */
+    const struct pixel_table *pictures; /* the cache; NULL: nothing is found or kept there */
+    uint32_t *kept_pixels;
+    struct draw_kept *kept;     /* DRAW_MAX_KEPT of them */
+    uint32_t kept_capacity;     /* pixels */
+    uint32_t kept_used;
+    uint32_t kept_count;
+    uint64_t room;              /* what the cache can still take: pixels, and DRAW_KEPT_COST for each picture */
 
     struct draw_totals totals;
     uint64_t work;
-    struct draw_wanted wanted;  /* DRAW_IMAGE: which image */
 };
-
-/* Declared by framing.h. */
-struct spice_frame;
 
 /* How many uint32_t of scratch a run needs. */
 size_t draw_scratch_words(void);

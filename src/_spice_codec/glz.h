@@ -16,7 +16,8 @@ enum glz_status {
     GLZ_OVERRUN,       /* an item passes the end of the image */
     GLZ_BAD_REFERENCE, /* a copy from before the first image, before the start of this one, or past another's end */
     GLZ_MISSING,       /* a copy from an image that is not in the window */
-    GLZ_NO_SPACE       /* encoding only: the output is full */
+    GLZ_NO_SPACE,      /* encoding: the output is full; a window: its ring is, or the image is larger than the window */
+    GLZ_USED_ID        /* a window: another image had this id */
 };
 
 struct glz_header {
@@ -29,12 +30,16 @@ struct glz_header {
     uint32_t head_distance;
 };
 
-/* An image in the window. `type` matters to the encoder only, which refers to images of its own type. */
+/*
+ * An image in the window. `type` matters to the encoder only, which refers to images of its own type; `place` to the window,
+ * which keeps its own pixels there.
+ */
 struct glz_image {
     uint64_t id;
     const uint32_t *pixels;
     uint32_t count;
     uint32_t type;
+    uint64_t place;
 };
 
 /* What the encoder remembers of a place: three pixels of this hash were at `offset` of image `id`. */

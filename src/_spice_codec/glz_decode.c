@@ -57,9 +57,18 @@ static inline int read_copy(struct lz_input *in, uint32_t control, size_t limit,
     return 1;
 }
 
-/* Copy from another image, whose pixels do not overlap these. Colours come without alpha, so that X is 0. */
-ALWAYS_INLINE void copy_across(enum lz_kind kind, uint32_t *restrict to, const uint32_t *restrict from, size_t length)
+/*
+ * Copy from another image, whose pixels do not overlap these. Colours come without alpha, so that X is 0. With `room` for three
+ * more pixels at least in both images they go in steps of four, which write past `length`; what they spill is overwritten later.
+ */
+ALWAYS_INLINE void copy_across(enum lz_kind kind, uint32_t *restrict to, const uint32_t *restrict from, size_t length, size_t room)
 {
+    if (kind != LZ_KIND_ALPHA && room - length >= 3) {
+        for (size_t i = 0; i < length; i += 4)
+            for (size_t j = i; j < i + 4; j++)
+                to[j] = from[j] & 0xffffff;
+        return;
+    }
     for (size_t i = 0; i < length; i++)
         to[i] = kind == LZ_KIND_ALPHA ? (to[i] & 0xffffff) | (from[i] & 0xff000000) : from[i] & 0xffffff;
 }
@@ -85,7 +94,8 @@ ALWAYS_INLINE int apply(enum lz_kind kind, const struct copy *copy, uint64_t id,
     }
     if (copy->pixel + copy->length > image->count)
         return GLZ_BAD_REFERENCE;
-    copy_across(kind, pixels + at, image->pixels + copy->pixel, copy->length);
+    uint64_t room = image->count - copy->pixel;
+    copy_across(kind, pixels + at, image->pixels + copy->pixel, copy->length, room < total - at ? (size_t)room : total - at);
     return GLZ_OK;
 }
 

@@ -1,6 +1,8 @@
 """The fast path and the ordinary one are the same: pixels, counters, damage, caches, serials and acknowledgements."""
 
 import random
+import threading
+import time
 
 import attrs
 import numpy as np
@@ -8,16 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from _spice_codec import ffi, lib
 from atp_trio.errors import MalformedMessage, UnexpectedMessage, UnknownMessage
 from atp_trio.spice.codec.glz import GlzType, GlzWindow
 from atp_trio.spice.codec.glz_encoder import GlzEncoder
 from atp_trio.spice.codec.lz import LzType, encode_lz
 from atp_trio.spice.codec.quic import QuicType, encode_quic
-from atp_trio.spice.imaging.cache import ImageCache, ImagePending
+from atp_trio.spice.imaging.cache import DIRECT, ImageCache, ImagePending
 from atp_trio.spice.imaging.screen import HANDLERS, Screen
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.base import SetAck
-from atp_trio.spice.messages.display import Brush, QMask, Ropd, SurfaceFormat
+from atp_trio.spice.messages.display import Brush, QMask, ResourceId, ResourceType, Ropd, SurfaceFormat
 from atp_trio.spice.messages.geometry import Clip, DisplayBase, Point, Rect
 from atp_trio.spice.messages.image import BinaryData, Bitmap, BitmapFlag, BitmapFormat, Image, ImageFlag, ImageType, Surface
 from atp_trio.spice.messages.link import ChannelType
@@ -36,8 +39,9 @@ class World:
 
     is_fast: bool
     mini_header: bool = True
-    cache: ImageCache = attrs.field(factory=lambda: ImageCache(BUDGET))
-    window: GlzWindow = attrs.field(factory=lambda: GlzWindow(BUDGET))
+    budget: int = BUDGET
+    cache: ImageCache = attrs.field(init=False)
+    window: GlzWindow = attrs.field(init=False)
     core: ChannelCore = attrs.field(init=False)
     screen: Screen = attrs.field(init=False)
     log: list = attrs.field(factory=list)  # rectangles of damage, errors of the core
@@ -47,6 +51,7 @@ class World:
     output: bytes = b""
 
     def __attrs_post_init__(self):
+        self.cache, self.window = ImageCache(self.budget), GlzWindow(self.budget)
         self.core = ChannelCore(Role.CLIENT, ChannelType.DISPLAY, mini_header=self.mini_header)
         self.screen = Screen(self.cache, self.window, max_pixels=2 * BUDGET)
 
@@ -107,8 +112,15 @@ class World:
             "skipped": self.core.traffic.skipped,
             "output": self.output,
             "cache": {key: (one.format, one.pixels.tolist()) for key, one in self.cache._pictures.items()},
-            "glz": (len(self.window), self.window.pixels),
+            "glz": (held(self.window), self.window.pixels),
+            "reasons": list(self.screen.reasons),
         }
+
+
+def held(window):
+    """The images that a GLZ dictionary holds: ids and pixels."""
+    table, start, count = window.images.struct.images, window.images.struct.start, window.images.struct.count
+    return [(table[i].id, bytes(ffi.buffer(table[i].pixels, table[i].count * 4))) for i in range(start, start + count)]
 
 
 def surfaces(kind):
@@ -130,9 +142,9 @@ def stream(messages, *, mini_header=True):
     return b"".join(server.data_to_send())
 
 
-def play(data, cuts, *, is_fast, mini_header=True):
+def play(data, cuts, *, is_fast, **options):
     """Receive a stream in pieces; gives the world, whose end may be that the bytes were malformed."""
-    world = World(is_fast, mini_header)
+    world = World(is_fast, **options)
     start = 0
     try:
         for end in [*sorted(cuts), len(data)]:
@@ -143,9 +155,12 @@ def play(data, cuts, *, is_fast, mini_header=True):
     return world
 
 
-def same_both_ways(data, cuts=(), *, mini_header=True):
+def same_both_ways(data, cuts=(), **options):
     """Both paths, compared; gives how many messages the fast one took."""
-    fast, ordinary = (play(data, cuts, is_fast=is_fast, mini_header=mini_header) for is_fast in (True, False))
+    fast, ordinary = (play(data, cuts, is_fast=is_fast, **options) for is_fast in (True, False))
+    for id_, picture in fast.cache._pictures.items():
+        entry = lib.pixel_table_find(fast.cache.table.struct, id_)
+        assert entry != ffi.NULL or picture.format not in DIRECT
     assert fast.state() == ordinary.state()
     assert sorted(map(str, fast.log)) == sorted(map(str, ordinary.log))
     return fast.found
@@ -284,6 +299,140 @@ def test_any_message_between_is_the_same(messages, seed):
 @given(bodies=st.lists(st.tuples(st.sampled_from([104, 302, 304, 305]), st.binary(max_size=120)), min_size=1, max_size=5))
 def test_any_bytes_are_the_same(bodies):
     same_both_ways(stream([*surfaces(SurfaceFormat.FMT_32_xRGB), *bodies]))
+
+
+def cached_and_glz(chance, encoder):
+    """Small images that are kept, shown again, or of the GLZ dictionary, and what drops them."""
+    kind, number = chance.random(), chance.randint(0, 5)
+    if kind < 0.05:
+        return display.InvalList(resources=(ResourceId(type=ResourceType.PIXMAP, id=number),))
+    if kind < 0.07:
+        return display.InvalAllPixmaps()
+    size = width, height = chance.choice([(5, 6), (5, 6), (5, 6), (20, 18)])
+    pixels = np.random.default_rng(chance.randint(0, 9)).integers(0, 2**32, (height, width), np.uint32)
+    keep = chance.choice([0, ImageFlag.CACHE_ME, ImageFlag.CACHE_REPLACE_ME]) | chance.choice([0, 0, ImageFlag.HIGH_BITS_SET])
+    if kind < 0.3:
+        image = Image(number, chance.choice([ImageType.FROM_CACHE, ImageType.FROM_CACHE_LOSSLESS]), 0, *size)
+    elif kind < 0.5:
+        image = Image(number, ImageType.LZ_RGB, keep, *size, BinaryData(encode_lz(pixels, type=LzType.RGB32)))
+    else:
+        type_ = chance.choice([GlzType.RGB32, GlzType.RGB32, GlzType.RGBA])
+        data = encoder.encode(pixels, type=type_, top_down=chance.random() < 0.5)
+        image = Image(number, ImageType.GLZ_RGB, keep, *size, BinaryData(data))
+    box = Rect.at(chance.randint(-2, 20), chance.randint(-2, 14), *size)
+    base = DisplayBase(chance.randint(0, 1), box, mostly(chance, Clip(), Clip.to(some_rect(chance))))
+    return display.DrawCopy(base=base, src_image=image, src_area=Rect.at(0, 0, *size))
+
+
+@settings(max_examples=200)
+@given(seed=st.integers(0, 2**32), budget=st.sampled_from([400, 1500, BUDGET]))
+def test_caches_and_dictionaries_are_the_same(seed, budget):
+    # A server whose window is as large as ours, or larger, so that what it refers to is gone; messages that came in another
+    # order or not at all, and damaged ones.
+    chance = random.Random(seed)
+    encoder = GlzEncoder(chance.choice([budget, 2 * budget]), next_id=chance.choice([0, 5, 2**64 - 60]))
+    messages = [cached_and_glz(chance, encoder) for _ in range(chance.randint(1, 60))]
+    while chance.random() < 0.7:
+        first, second = chance.randrange(len(messages)), chance.randrange(len(messages))
+        messages[first], messages[second] = messages[second], messages[first]
+    if chance.random() < 0.5:
+        messages = [damaged(chance, one) if chance.random() < 0.1 else one for one in messages if chance.random() < 0.95]
+    same_both_ways(stream([*surfaces(SurfaceFormat.FMT_32_xRGB), *messages]), budget=budget)
+
+
+def test_a_damaged_glz_image_is_counted_once_and_told_once():
+    encoder = GlzEncoder(BUDGET)
+    size, base = Rect.at(0, 0, 5, 6), DisplayBase(0, Rect.at(3, 4, 5, 6))
+    data = [encoder.encode(np.full((6, 5), number, np.uint32)) for number in range(3)]
+    data[1] = data[1][:-1]
+    images = [Image(7, ImageType.GLZ_RGB, 0, 5, 6, BinaryData(one)) for one in data]
+    messages = [display.DrawCopy(base=base, src_image=image, src_area=size) for image in images]
+    world = play(stream([*surfaces(SurfaceFormat.FMT_32_xRGB), *messages]), (), is_fast=True)
+    assert world.screen.failed == {"DrawCopy": 1}
+    assert list(world.screen.reasons) == ["DrawCopy: a GLZ image cannot be decoded: it ends before the image does"]
+    assert world.found == 2
+    assert world.screen.copy(Rect.at(3, 4, 1, 1)).tolist() == [[2]]
+
+
+def test_what_another_thread_holds_is_not_waited_for():
+    encoder = GlzEncoder(BUDGET)
+    world = World(is_fast=True)
+    world.receive(stream(list(ground())))
+    size, base = Rect.at(0, 0, 5, 6), DisplayBase(0, Rect.at(3, 4, 5, 6))
+    fill = display.DrawFill(base=base, brush=Brush.solid(1))
+    glz = Image(8, ImageType.GLZ_RGB, 0, 5, 6, BinaryData(encoder.encode(np.full((6, 5), 3, np.uint32))))
+    kept = Image(7, ImageType.FROM_CACHE, 0, 5, 6)
+    core = world.core
+    core.receive_data(stream([fill, *(display.DrawCopy(base=base, src_image=image, src_area=size) for image in (kept, glz))]))
+    holding, done = threading.Event(), threading.Event()
+
+    def hold():
+        with world.cache.lock:
+            holding.set()
+            assert done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert holding.wait(10)
+        found = core.peek()
+        assert world.screen.apply_found(found.table, found.row, found.buffer).counts == {"DrawFill": 1}
+        core.skip(1)
+        found = core.peek()
+        assert world.screen.apply_found(found.table, found.row, found.buffer) is None
+    finally:
+        done.set()
+        thread.join()
+    assert world.screen.apply_found(found.table, found.row, found.buffer).counts == {"DrawCopy": 2}
+
+
+def drain(world):
+    """Handle all that was received, waiting for what the other channel is to bring."""
+    while True:
+        if world.found_handled():
+            continue
+        if (message := world.core.next_message()) is None:
+            return
+        while True:
+            try:
+                world.screen.apply(message)
+                break
+            except ImagePending:
+                time.sleep(0)
+
+
+def test_two_channels_in_two_threads_share_a_cache_and_a_dictionary():
+    chance, encoder = random.Random(1), GlzEncoder(3000)
+    worlds = [World(is_fast=True, budget=50000) for _ in range(2)]
+    worlds[1].screen = Screen(worlds[0].cache, worlds[0].window)
+    expected = [np.zeros((HEIGHT, WIDTH), np.uint32) for _ in worlds]
+    first = display.SurfaceCreate(surface_id=0, width=WIDTH, height=HEIGHT, format=SurfaceFormat.FMT_32_xRGB, flags=0)
+    messages = [[first] for _ in worlds]
+    pictures = []
+    for number in range(600):
+        which, x, y = chance.randrange(2), chance.randrange(WIDTH - 5), chance.randrange(HEIGHT - 6)
+        if number % 3 == 2:
+            again = chance.randrange(len(pictures))
+            picture, image = pictures[again], Image(again, ImageType.FROM_CACHE, 0, 5, 6)
+        else:
+            picture = np.random.default_rng(number // 4).integers(0, 1 << 24, (6, 5), np.uint32) ^ number % 4
+            image = Image(len(pictures), ImageType.GLZ_RGB, ImageFlag.CACHE_ME, 5, 6, BinaryData(encoder.encode(picture)))
+            pictures.append(picture)
+        base = DisplayBase(0, Rect.at(x, y, 5, 6))
+        messages[which].append(display.DrawCopy(base=base, src_image=image, src_area=Rect.at(0, 0, 5, 6)))
+        expected[which][y : y + 6, x : x + 5] = picture
+    for world, some in zip(worlds, messages, strict=True):
+        world.core.receive_data(stream(some))
+    threads = [threading.Thread(target=drain, args=(world,), daemon=True) for world in worlds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    for world, pixels in zip(worlds, expected, strict=True):
+        assert not world.screen.failed, list(world.screen.reasons)
+        assert np.array_equal(world.screen.copy(), pixels)
+    assert sum(world.found for world in worlds) > 100
 
 
 def forms():

@@ -6,9 +6,9 @@ rectangles or none, and moves within a surface. It stops before the first messag
 and whoever handles messages one by one takes that one. So nothing here can fail, and the order of all messages is kept. What was
 drawn is counted and its damage kept in C memory, in the `FrameDrawer`, until `take` collects it.
 
-An image of the cache, and one of the GLZ dictionary, is asked for: both are Python's. Larger operations are left out
-(`enum draw_limit`): they are worth a thread. After some two milliseconds of work a call pauses, so that its caller can let others
-have their turn.
+Images of the GLZ dictionary are decoded into it, and those of the cache found there. What is to be kept in the cache is put aside
+until `take_kept` collects it, and found there as well. Larger operations are left out (`enum draw_limit`): they are worth a
+thread. After some two milliseconds of work a call pauses, so that its caller can let others have their turn.
 """
 
 from __future__ import annotations
@@ -25,15 +25,19 @@ import numpy.typing as npt
 from _spice_codec import ffi, lib
 from atp_trio.errors import ConfigError
 from atp_trio.spice.codec.framing import FrameTable
+from atp_trio.spice.codec.glz import GlzImages
+from atp_trio.spice.codec.pixel_table import PixelTable
 from atp_trio.spice.codec.raster import Pixels, address
 
-__all__ = ["DrawStatus", "FrameDrawer", "Run", "WantedImage"]
+__all__ = ["DrawStatus", "FrameDrawer", "Kept", "Run", "Shared"]
 
 # Rectangles: a table of frames has 512 rows, most of one rectangle each.
 _DAMAGE_CAPACITY = 1024
 # The QUIC decoder's table of short codewords.
 _LOOKUP = ffi.new("uint16_t[]", lib.quic_lookup_size())
 lib.quic_make_lookup(_LOOKUP)
+# Pictures that are put aside: four of the largest that are decoded here; little enough to stay in a CPU's cache.
+_KEPT_PIXELS: int = 4 * lib.DRAW_MAX_DECODED
 _BYTES = ffi.typeof("uint8_t[]")
 # The messages by `enum draw_kind`.
 _MESSAGES = ("CopyBits", "DrawFill", "DrawCopy", "DrawBlend")
@@ -51,8 +55,8 @@ class DrawStatus(enum.IntEnum):
     """Every message is drawn."""
     OTHER = lib.DRAW_OTHER
     """The next message is to be handled by other means."""
-    IMAGE = lib.DRAW_IMAGE
-    """The next message shows an image that is the caller's, `FrameDrawer.wanted`: call again with its pixels."""
+    FULL = lib.DRAW_FULL
+    """The next message's image is to be kept, and there is no room to put it aside: call `take_kept`, and again."""
     PAUSED = lib.DRAW_PAUSED
     """So much was drawn that others should have their turn: call `take`, and again."""
 
@@ -60,25 +64,34 @@ class DrawStatus(enum.IntEnum):
 _STATUSES = list(DrawStatus)
 
 
-@attrs.frozen
-class WantedImage:
-    """An image that a message shows and that is the caller's to find or decode; the message can be drawn once that is done.
+@attrs.frozen(eq=False)
+class Shared:
+    """What display channels share, while nobody else uses it.
 
     Attributes:
-        id: Its id in the cache.
-        type: Its type: FROM_CACHE, FROM_CACHE_LOSSLESS or GLZ_RGB, by SPICE's number.
-        width: In pixels.
-        height: In pixels.
-        offset: Where the stream of a GLZ image lies in the buffer.
-        size: How long it is.
+        glz: The images of the GLZ dictionary.
+        pictures: The images of the cache.
+        room: What the cache can still take: pixels, and `PICTURE_COST` for each picture.
+    """
+
+    glz: GlzImages
+    pictures: PixelTable
+    room: int
+
+
+@attrs.frozen(eq=False)
+class Kept:
+    """A picture that is to be kept in the cache.
+
+    Attributes:
+        id: Its id there.
+        pixels: (height, width) uint32, rows tight and top-down.
+        has_alpha: Whether the top byte is alpha.
     """
 
     id: int
-    type: int
-    width: int
-    height: int
-    offset: int
-    size: int
+    pixels: Pixels
+    has_alpha: bool
 
 
 class Run:
@@ -108,14 +121,9 @@ class Run:
 
 
 class FrameDrawer:
-    """Draws on one channel's surfaces. For one thread at a time.
-
-    Attributes:
-        wanted: The image that the last call asked for, if it did.
-    """
+    """Draws on one channel's surfaces. For one thread at a time."""
 
     def __init__(self) -> None:
-        self.wanted: WantedImage | None = None
         self._rects = ffi.new("struct draw_damage[]", _DAMAGE_CAPACITY)
         self._damage = memoryview(ffi.buffer(self._rects))
         # Never touched but for compressed images, and then only as far as their size.
@@ -126,7 +134,10 @@ class FrameDrawer:
         self._drawn = 0  # as the totals say
         self._run.scratch = ffi.cast("uint32_t *", address(self._scratch))
         self._run.quic_lookup = _LOOKUP
-        self._picture = ffi.new("struct draw_picture *")
+        self._kept = ffi.new("struct draw_kept[]", lib.DRAW_MAX_KEPT)
+        self._kept_pixels = np.empty(_KEPT_PIXELS, np.uint32)
+        self._run.kept, self._run.kept_capacity = self._kept, _KEPT_PIXELS
+        self._run.kept_pixels = ffi.cast("uint32_t *", address(self._kept_pixels))
         self._surfaces: Any = ffi.NULL
         self._arrays: list[Pixels] = []
 
@@ -149,7 +160,7 @@ class FrameDrawer:
         self._run.surfaces, self._run.surface_count = self._surfaces, len(self._arrays)
 
     def draw(
-        self, table: FrameTable, row: int, buffer: bytes | bytearray | memoryview, picture: Pixels | None = None
+        self, table: FrameTable, row: int, buffer: bytes | bytearray | memoryview, shared: Shared | None = None
     ) -> tuple[int, DrawStatus]:
         """Draw the messages of a table, from this row on, until one is not for us.
 
@@ -157,32 +168,41 @@ class FrameDrawer:
             table: What the framer found.
             row: The row to begin with.
             buffer: The buffer it looked at.
-            picture: The pixels of the image that the last call asked for: (height, width) uint32, rows top-down at
-                any distance. It is held until the end of the call.
+            shared: What other channels use as well; without it messages that need any of that are not for us.
 
         Returns:
             The row after the last message that was drawn, and why no more were.
 
         Raises:
-            ConfigError: There is no such row, or the picture is not of this kind or was not asked for.
+            ConfigError: There is no such row.
         """
         if not 0 <= row <= table.count:
             raise ConfigError(f"row {row} of a table of {table.count}")
         run = self._run
-        given = ffi.NULL if picture is None else self._given(picture)
+        if shared is not None:
+            run.glz, run.pictures, run.room = shared.glz.struct, shared.pictures.struct, shared.room
         data = ffi.from_buffer(_BYTES, buffer)
         try:
-            run.picture = given
             status = lib.draw_frames(run, data, len(data), table.frames + row, table.count - row)
         finally:
             ffi.release(data)  # see `Framer.frames`
-            run.picture = ffi.NULL
-        self.wanted = None
-        if status == lib.DRAW_IMAGE:
-            wanted = run.wanted
-            self.wanted = WantedImage(wanted.id, wanted.type, wanted.width, wanted.height, wanted.offset, wanted.size)
+            run.glz = run.pictures = ffi.NULL
+        if shared is not None:
+            shared.glz.tidy()
         before, self._drawn = self._drawn, run.totals.drawn
         return row + self._drawn - before, _STATUSES[status]
+
+    def take_kept(self) -> list[Kept]:
+        """What was put aside since the last time, in order. It is to be in the cache before the next call."""
+        if not self._run.kept_count:
+            return []
+        taken = []
+        for i in range(self._run.kept_count):
+            one = self._kept[i]
+            pixels = self._kept_pixels[one.offset :][: one.width * one.height].reshape(one.height, one.width)
+            taken.append(Kept(one.id, pixels.copy(), bool(one.has_alpha)))
+        self._run.kept_count = self._run.kept_used = 0
+        return taken
 
     def take(self) -> Run:
         """What was drawn since the last time."""
@@ -198,16 +218,6 @@ class FrameDrawer:
         if self._run.work >= _MAX_WORK:
             self._run.work = 0
         return taken
-
-    def _given(self, picture: Pixels) -> Any:
-        if self.wanted is None or picture.shape != (self.wanted.height, self.wanted.width):
-            raise ConfigError(f"a picture of {picture.shape}, and {self.wanted} was asked for")
-        if picture.dtype != np.uint32 or picture.strides[1] != picture.itemsize:
-            raise ConfigError(f"a picture's pixels are {picture.dtype}, {picture.strides[1]} bytes apart")
-        given = self._picture
-        given.height, given.width = picture.shape
-        given.pixels, given.stride = address(picture), picture.strides[0]
-        return given
 
 
 def _require_plain(pixels: Pixels) -> None:

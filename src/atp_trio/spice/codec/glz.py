@@ -1,10 +1,13 @@
-"""GLZ: LZ with a dictionary that spans images, decoded in C; here is the dictionary, or *window*.
+"""GLZ: LZ with a dictionary that spans images, decoded in C, where the dictionary, or *window*, is as well.
 
 Theory of operation. All display channels of a connection share one window and one counter of image ids. Each image says
 how far back it, and every later one, may refer: its *head*. Channels deliver independently, so images arrive out of order;
 what lies below the head of an image may be released only when all images before that one have been decoded. An image that
 refers to one still on its way cannot be decoded yet: `GlzImageMissing`. One that cannot be decoded at all leaves a
 placeholder, or others would wait for it for ever.
+
+The pixels of images that are decoded here are numpy's, and held here until C has released the image. Small images that
+are decoded while C draws have theirs in a ring, which nobody sees from outside.
 
 Source:
     Image codec reference, chapter 4.
@@ -13,7 +16,7 @@ Source:
 from __future__ import annotations
 
 import enum
-from bisect import bisect_left
+import heapq
 
 import attrs
 import numpy as np
@@ -31,7 +34,8 @@ _SENTENCES = {
     lib.GLZ_OVERRUN: "an item passes the end of the image",
     lib.GLZ_BAD_REFERENCE: "a copy refers to pixels that no image has",
 }
-_IMAGE_BYTES = ffi.sizeof("struct glz_image")
+# What is held in the ring is released nearly, not quite, in the order of decoding: a part of the window's size is to spare.
+_RING_SLACK = 4
 
 
 class GlzType(enum.IntEnum):
@@ -90,56 +94,75 @@ def read_glz_header(data: Buffer) -> GlzHeader:
 
 
 class GlzImages:
-    """Decoded images by id, in the table that C reads. The pixels are (count,) uint32 in the order of the stream.
+    """The images of a dictionary, in tables that C reads and changes.
 
     Attributes:
-        pixels: How many are held.
+        struct: The `struct glz_window`. After a call into C that may decode comes `tidy`.
     """
 
-    def __init__(self) -> None:
-        self.pixels = 0
-        self._arrays: dict[int, Pixels] = {}
-        self._ids: list[int] = []
-        self._table = ffi.new("struct glz_image[]", 16)
+    def __init__(self, max_pixels: int, max_images: int) -> None:
+        # Memory that is not initialised, as most of it will never be touched.
+        images = np.empty((2 * max_images + lib.GLZ_WINDOW_SLACK) * ffi.sizeof("struct glz_image"), np.uint8)
+        ahead = np.empty((max_images + 1) * ffi.sizeof("struct glz_range"), np.uint8)
+        ring = np.empty(max_pixels + max_pixels // _RING_SLACK, np.uint32)
+        self._memory = images, ahead, ring
+        self.struct = ffi.new("struct glz_window *")
+        self.struct.images = ffi.cast("struct glz_image *", address(images))
+        self.struct.ahead = ffi.cast("struct glz_range *", address(ahead))
+        self.struct.ring, self.struct.ring_size = ffi.cast("uint32_t *", address(ring)), ring.size
+        self.struct.max_pixels, self.struct.max_images = max_pixels, max_images
+        self._arrays: list[tuple[int, int, Pixels]] = []  # a heap, by id; the second tells equal ids apart
+        self._kept = 0
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return int(self.struct.count)
 
     def __contains__(self, id: int) -> bool:  # noqa: A002
-        return id in self._arrays
+        """Whether an image has this id, or had it."""
+        return bool(lib.glz_window_is_used(self.struct, id))
 
     @property
-    def lowest(self) -> int:
-        """The lowest id; there must be one."""
-        return self._ids[0]
+    def pixels(self) -> int:
+        """How many are held."""
+        return int(self.struct.pixels)
 
-    def add(self, id: int, pixels: Pixels, kind: GlzType) -> None:  # noqa: A002
-        """Hold an image, whose id is not there yet."""
-        size = len(self._ids)
-        if size == len(self._table):
-            larger = ffi.new("struct glz_image[]", 2 * size)
-            ffi.memmove(larger, self._table, size * _IMAGE_BYTES)
-            self._table = larger
-        at = bisect_left(self._ids, id)
-        ffi.memmove(self._table + at + 1, self._table + at, (size - at) * _IMAGE_BYTES)
-        self._table[at] = (id, ffi.cast("uint32_t *", address(pixels)), pixels.size, kind)
-        self._ids.insert(at, id)
-        self._arrays[id] = pixels
-        self.pixels += pixels.size
+    def fill(self, pixels: Pixels, data: Buffer, header: GlzHeader, *, give_up: bool) -> None:
+        """Decode an image. See `GlzWindow.decode`; nothing is kept.
 
-    def release_below(self, id: int) -> None:  # noqa: A002
-        """Let go of all images with lower ids."""
-        count = bisect_left(self._ids, id)
-        if not count:
+        Args:
+            pixels: Where to: as many as the header says, in the order of the stream.
+            data: The stream.
+            header: What it says.
+            give_up: Whether an image that is missing will not come any more.
+        """
+        missing = ffi.new("uint64_t *")
+        table, size = self.struct.images + self.struct.start, self.struct.count
+        target = ffi.cast("uint32_t *", address(pixels))
+        # Released at once: a memoryview that is still exported when the garbage collector clears it, as in the traceback of an
+        # error that someone keeps, crashes the interpreter.
+        with ffi.from_buffer(data) as stream:
+            status = lib.glz_decode(stream, len(data), header.width, header.height, table, size, target, missing)
+        if status == lib.GLZ_OK:
             return
-        for old in self._ids[:count]:
-            self.pixels -= self._arrays.pop(old).size
-        del self._ids[:count]
-        ffi.memmove(self._table, self._table + count, len(self._ids) * _IMAGE_BYTES)
+        if status != lib.GLZ_MISSING:
+            raise ImageError(f"a GLZ image cannot be decoded: {_SENTENCES[status]}")
+        if give_up or (self.struct.is_begun and self.struct.first <= missing[0] < self.struct.floor):
+            raise ImageError(f"a GLZ image refers to image {missing[0]}, which is not in the window any more")
+        raise GlzImageMissing(missing[0])
 
-    def table(self) -> tuple[object, int]:
-        """The `struct glz_image` array, by rising id, and its length; valid until the next change."""
-        return self._table, len(self._ids)
+    def keep(self, header: GlzHeader, pixels: Pixels) -> None:
+        """Hold an image, whose id is new, and release what need not be held any more. The pixels are flat."""
+        told = ffi.new("struct glz_header *", {"id": header.id, "head_distance": header.head_distance, "type": header.type})
+        heapq.heappush(self._arrays, (header.id, self._kept, pixels))
+        self._kept += 1
+        lib.glz_window_keep(self.struct, told, ffi.cast("uint32_t *", address(pixels)), pixels.size)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Let go of the pixels of images that C has released: those below the lowest that it holds."""
+        table = self.struct
+        while self._arrays and not (table.count and table.images[table.start].id <= self._arrays[0][0]):
+            heapq.heappop(self._arrays)
 
 
 class GlzWindow:
@@ -152,15 +175,16 @@ class GlzWindow:
     Attributes:
         max_pixels: The window size announced in DISPLAY_INIT; an image larger than it cannot be in the window.
         max_images: Bounds the images of few pixels.
+        images: What it holds; until `clear`.
     """
 
     def __init__(self, max_pixels: int, *, max_images: int = 65536) -> None:
         self.max_pixels = max_pixels
         self.max_images = max_images
-        self.clear()
+        self.images = GlzImages(max_pixels, max_images)
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     def __repr__(self) -> str:
         return f"<GlzWindow: {len(self)} images, {self.pixels} of {self.max_pixels} pixels>"
@@ -168,17 +192,11 @@ class GlzWindow:
     @property
     def pixels(self) -> int:
         """How many pixels are held."""
-        return self._images.pixels
+        return self.images.pixels
 
     def clear(self) -> None:
-        """Forget everything, as on a new connection."""
-        self._images = GlzImages()
-        # Every id from the first to the last one has been decoded. Ranges ahead of that: first id to last id and its head.
-        self._first: int | None = None
-        self._last = 0
-        self._head = 0
-        self._ahead: dict[int, tuple[int, int]] = {}
-        self._floor = 0  # the ids from the first to below this one are released
+        """Forget everything, as on a new connection. A decode that another thread is still at ends with what is forgotten."""
+        self.images = GlzImages(self.max_pixels, self.max_images)
 
     def decode(
         self,
@@ -209,24 +227,24 @@ class GlzWindow:
             ImageError: It is malformed, ends early, is of another size, or refers to what was released. A placeholder is kept.
             ConfigError: `out` does not fit.
         """
-        header = read_glz_header(data)
+        images, header = self.images, read_glz_header(data)
         target = None if out is None else as_rows(out, width, height)
-        if self._is_used(header.id):
+        if header.id in images:
             raise ImageError(f"a GLZ image has the id {header.id}, which another one had")
         try:
             self._check(header, width, height, limit)
         except ImageError:
-            self._keep(header, np.zeros(0, np.uint32))
+            images.keep(header, np.zeros(0, np.uint32))
             raise
         pixels = np.zeros(width * height, np.uint32)  # zeros, for what a failed image leaves
         try:
-            self._fill(pixels, data, header, give_up=give_up)
+            images.fill(pixels, data, header, give_up=give_up)
         except GlzImageMissing:
             raise
         except ImageError:
-            self._keep(header, pixels)
+            images.keep(header, pixels)
             raise
-        self._keep(header, pixels)
+        images.keep(header, pixels)
         rows = pixels.reshape(height, width)[:: 1 if header.top_down else -1]
         rows.flags.writeable = False
         if target is None:
@@ -241,8 +259,8 @@ class GlzWindow:
             ImageError: There is no valid header, and so no id.
         """
         header = read_glz_header(data)
-        if not self._is_used(header.id):
-            self._keep(header, np.zeros(0, np.uint32))
+        if header.id not in self.images:
+            self.images.keep(header, np.zeros(0, np.uint32))
 
     def _check(self, header: GlzHeader, width: int, height: int, limit: SizeLimit) -> None:
         check_size(width, height, limit)
@@ -250,48 +268,3 @@ class GlzWindow:
             raise ImageError(f"a GLZ image is {header.width}x{header.height}, and not {width}x{height} as the message says")
         if width * height > self.max_pixels:
             raise ImageError(f"a GLZ image of {width}x{height} is larger than the window of {self.max_pixels} pixels")
-
-    def _fill(self, pixels: Pixels, data: Buffer, header: GlzHeader, *, give_up: bool) -> None:
-        missing = ffi.new("uint64_t *")
-        table, size = self._images.table()
-        target = ffi.cast("uint32_t *", address(pixels))
-        # Released at once: a memoryview that is still exported when the garbage collector clears it, as in the traceback of an
-        # error that someone keeps, crashes the interpreter.
-        with ffi.from_buffer(data) as stream:
-            status = lib.glz_decode(stream, len(data), header.width, header.height, table, size, target, missing)
-        if status == lib.GLZ_OK:
-            return
-        if status != lib.GLZ_MISSING:
-            raise ImageError(f"a GLZ image cannot be decoded: {_SENTENCES[status]}")
-        if give_up or self._is_released(missing[0]):
-            raise ImageError(f"a GLZ image refers to image {missing[0]}, which is not in the window any more")
-        raise GlzImageMissing(missing[0])
-
-    def _is_released(self, id: int) -> bool:  # noqa: A002
-        return self._first is not None and self._first <= id < self._floor
-
-    def _is_used(self, id: int) -> bool:  # noqa: A002
-        return id in self._images or (self._first is not None and self._first <= id <= self._last)
-
-    def _keep(self, header: GlzHeader, pixels: Pixels) -> None:
-        """Hold an image, move on over what is in order now, and release what none of that, nor a later one, may refer to."""
-        self._images.add(header.id, pixels, header.type)
-        if self._first is None or header.id < self._first:
-            # Only now do we know that the sequence begins here: what was taken for in order was ahead.
-            if self._first is not None:
-                self._ahead[self._first] = (self._last, self._head)
-            self._first = self._last = self._floor = header.id
-            self._head = header.head
-        else:
-            self._ahead[header.id] = (header.id, header.head)
-        while following := self._ahead.pop(self._last + 1, None):
-            self._last, self._head = following
-        self._release_below(self._head)
-        while self.pixels > 2 * self.max_pixels or len(self) > self.max_images:
-            self._release_below(self._images.lowest + 1)
-        if len(self._ahead) > self.max_images:
-            self._ahead.clear()  # an id that never comes; from here on only the bounds release
-
-    def _release_below(self, id: int) -> None:  # noqa: A002
-        self._floor = max(self._floor, id)
-        self._images.release_below(id)

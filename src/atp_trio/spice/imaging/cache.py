@@ -11,10 +11,14 @@ from collections.abc import Iterable
 import attrs
 
 from atp_trio.errors import AtpError, ImageError
+from atp_trio.spice.codec.pixel_table import PICTURE_COST, PixelTable
 from atp_trio.spice.imaging.pixel import Picture
+from atp_trio.spice.messages.display import SurfaceFormat
 
 Palette = tuple[int, ...]
 MAX_PALETTES = 128
+# Pixels that are copied to a surface of 32 bits as they are.
+DIRECT = (SurfaceFormat.FMT_32_xRGB, SurfaceFormat.FMT_32_ARGB)
 
 
 @attrs.frozen
@@ -52,16 +56,23 @@ class ImageCache:
         lock: Held while the cache changes, and to be held while the GLZ window decodes: channels may draw in their own threads.
         budget: How many pixels the client announced in DISPLAY_INIT. Twice as many are refused, as no honest server sends them.
         pixels: How many are held.
+        table: Those that the fast path can draw, for whoever holds the lock.
     """
 
     def __init__(self, budget: int) -> None:
         self.lock = threading.RLock()
         self.budget = budget
         self.pixels = 0
+        self.table = PixelTable()
         self._pictures: dict[int, Picture] = {}
 
     def __len__(self) -> int:
         return len(self._pictures)
+
+    @property
+    def room(self) -> int:
+        """How many more pixels can be held at least, with `PICTURE_COST` for each picture."""
+        return max(0, 2 * self.budget - self.pixels)
 
     def put(self, id: int, picture: Picture) -> None:  # noqa: A002 - the protocol's name
         """Keep a picture, in place of any of that id. Its pixels must not change from now on.
@@ -77,6 +88,10 @@ class ImageCache:
             picture.pixels.flags.writeable = False
             self._pictures[id] = picture
             self.pixels = pixels
+            if picture.format in DIRECT:
+                self.table.put(id, picture.pixels, lossy=picture.lossy)
+            else:
+                self.table.discard(id)
 
     def get(self, id: int, *, lossless: bool = False) -> Picture:  # noqa: A002
         """The picture of that id.
@@ -95,17 +110,18 @@ class ImageCache:
             for id in ids:  # noqa: A001
                 old = self._pictures.pop(id, None)
                 self.pixels -= _cost(old) if old else 0
+                self.table.discard(id)
 
     def clear(self) -> None:
         """Drop everything."""
         with self.lock:
             self._pictures.clear()
+            self.table.clear()
             self.pixels = 0
 
 
 def _cost(picture: Picture) -> int:
-    # The object costs too, so that very many tiny pictures are bounded as well.
-    return picture.pixels.size + 64
+    return picture.pixels.size + PICTURE_COST
 
 
 class PaletteCache:

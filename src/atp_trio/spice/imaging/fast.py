@@ -7,24 +7,19 @@ two take turns on the same surfaces, and what they draw and count is the same.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 
 import attrs
 import numpy as np
 
-from atp_trio.errors import ImageError
-from atp_trio.spice.codec.drawing import DrawStatus, FrameDrawer, Run, WantedImage
+from atp_trio.spice.codec.drawing import DrawStatus, FrameDrawer, Run, Shared
 from atp_trio.spice.codec.framing import FrameTable
-from atp_trio.spice.codec.glz import GlzImageMissing, GlzWindow
-from atp_trio.spice.imaging.cache import ImageCache, ImagePending
-from atp_trio.spice.imaging.pixel import Pixels
+from atp_trio.spice.codec.glz import GlzWindow
+from atp_trio.spice.imaging.cache import DIRECT, ImageCache
+from atp_trio.spice.imaging.pixel import Picture
 from atp_trio.spice.imaging.surface import Surfaces
 from atp_trio.spice.messages.display import SurfaceFormat
 from atp_trio.spice.messages.geometry import Rect
-from atp_trio.spice.messages.image import ImageType
-
-FORMATS = (SurfaceFormat.FMT_32_xRGB, SurfaceFormat.FMT_32_ARGB)
 
 
 @attrs.frozen(eq=False)
@@ -73,11 +68,10 @@ class Drawn:
 class FastPath:
     """Draws on the surfaces of one screen."""
 
-    def __init__(self, surfaces: Surfaces, cache: ImageCache, window: GlzWindow, reasons: deque[str]) -> None:
+    def __init__(self, surfaces: Surfaces, cache: ImageCache, window: GlzWindow) -> None:
         self._surfaces = surfaces
         self._cache = cache
         self._window = window
-        self._reasons = reasons
         self._drawer = FrameDrawer()
         self._known = -1  # the surfaces that the drawer knows, as `Surfaces.changes`
 
@@ -85,34 +79,26 @@ class FastPath:
         """Draw the messages of a table from a row on; None where already the first one is for others."""
         first = row
         if self._known != self._surfaces.changes:
-            self._drawer.set_surfaces({one.id: one.pixels for one in self._surfaces if one.format in FORMATS})
+            self._drawer.set_surfaces({one.id: one.pixels for one in self._surfaces if one.format in DIRECT})
             self._known = self._surfaces.changes
-        row, status = self._drawer.draw(table, row, buffer)
-        while status is DrawStatus.IMAGE and (picture := self._find(buffer)) is not None:
-            row, status = self._drawer.draw(table, row, buffer, picture)
+        # Another channel's thread may hold the lock for as long as it decodes a large image. Nothing is waited for: what needs
+        # neither the dictionary nor the cache is drawn, and the rest is for the ordinary path.
+        if self._cache.lock.acquire(blocking=False):
+            try:
+                row, status = self._draw_shared(table, row, buffer)
+            finally:
+                self._cache.lock.release()
+        else:
+            row, status = self._drawer.draw(table, row, buffer)
         is_paused = status is DrawStatus.PAUSED
         return Drawn(self._drawer.take(), is_paused) if row > first or is_paused else None
 
-    def _find(self, buffer: memoryview) -> Pixels | None:
-        """The pixels of the image that is wanted; None where they are not there, or not as the message says."""
-        wanted = self._drawer.wanted
-        assert wanted is not None
-        if wanted.type == ImageType.GLZ_RGB:
-            return self._decode_glz(buffer[wanted.offset : wanted.offset + wanted.size], wanted)
-        try:
-            found = self._cache.get(wanted.id, lossless=wanted.type == ImageType.FROM_CACHE_LOSSLESS)
-        except ImagePending:
-            return None
-        return found.pixels if found.format in FORMATS and found.pixels.shape == (wanted.height, wanted.width) else None
-
-    def _decode_glz(self, data: memoryview, wanted: WantedImage) -> Pixels | None:
-        # An image that cannot be decoded, for now or for good, is for the ordinary path, which says so. It finds then that the
-        # dictionary knows the one that is bad already: that one is counted once, with both reasons.
-        with self._cache.lock:
-            try:
-                return self._window.decode(data, width=wanted.width, height=wanted.height)
-            except GlzImageMissing:
-                return None
-            except ImageError as error:
-                self._reasons.append(f"{error}")
-                return None
+    def _draw_shared(self, table: FrameTable, row: int, buffer: memoryview) -> tuple[int, DrawStatus]:
+        status = DrawStatus.FULL
+        while status is DrawStatus.FULL:
+            shared = Shared(self._window.images, self._cache.table, self._cache.room)
+            row, status = self._drawer.draw(table, row, buffer, shared)
+            for kept in self._drawer.take_kept():
+                form = SurfaceFormat.FMT_32_ARGB if kept.has_alpha else SurfaceFormat.FMT_32_xRGB
+                self._cache.put(kept.id, Picture(kept.pixels, form))
+        return row, status

@@ -104,7 +104,7 @@ class Screen:
         self._cache = cache
         self._damage: Damage | None = None
         self._images = Images(cache, window, self.surfaces)
-        self._fast = FastPath(self.surfaces, cache, window, self.reasons)
+        self._fast = FastPath(self.surfaces, cache, window)
 
     @property
     def primary(self) -> Surface | None:

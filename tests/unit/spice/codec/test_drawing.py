@@ -1,13 +1,16 @@
 """What is drawn in C as it lies in the buffer, what is left, and what is told about it."""
 
+import attrs
 import numpy as np
 import pytest
 
 from atp_trio.errors import ConfigError
-from atp_trio.spice.codec.drawing import DrawStatus, FrameDrawer, WantedImage
+from atp_trio.spice.codec.drawing import DrawStatus, FrameDrawer, Shared
 from atp_trio.spice.codec.framing import Framer, HeaderKind, pack_mini_header
+from atp_trio.spice.codec.glz import GlzType, GlzWindow
 from atp_trio.spice.codec.glz_encoder import GlzEncoder
 from atp_trio.spice.codec.lz import encode_lz
+from atp_trio.spice.codec.pixel_table import PICTURE_COST, PixelTable
 from atp_trio.spice.codec.quic import QuicType, encode_quic
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.base import SetAck
@@ -150,30 +153,152 @@ def test_another_surface_is_a_source():
     assert np.array_equal(under(surface), PIXELS)
 
 
-@pytest.mark.parametrize(("kind", "data"), [(ImageType.FROM_CACHE, b""), (ImageType.GLZ_RGB, GlzEncoder(99).encode(PIXELS))])
-@pytest.mark.parametrize("step", [1, -1])
-def test_an_image_that_is_the_callers_is_asked_for(kind, data, step):
+def new_shared(*, window=1000, room=1000):
+    return Shared(GlzWindow(window).images, PixelTable(), room)
+
+
+def glz(encoder, pixels=PIXELS, flags=0, **options):
+    return stream(ImageType.GLZ_RGB, encoder.encode(pixels, **options), flags)
+
+
+@pytest.mark.parametrize("kind", [GlzType.RGB32, GlzType.RGBA])
+@pytest.mark.parametrize("top_down", [True, False])
+@pytest.mark.parametrize("rects", [(), (Rect.at(4, 3, 2, 1),)])
+def test_glz_images_are_decoded_into_the_dictionary_and_drawn(kind, top_down, rects):
     drawer, surface, _ = new_drawer()
-    image = stream(kind, data) if data else Image(99, kind, ImageFlag.CACHE_ME, 5, 4)
-    table, buffer = found(fill(colour=1), copy(image), fill(colour=2, box=Rect.at(0, 0, 1, 1)))
-    assert drawer.draw(table, 0, buffer) == (1, DrawStatus.IMAGE)
-    assert drawer.wanted == WantedImage(image.id, kind, 5, 4, drawer.wanted.offset, len(data))
-    assert buffer[drawer.wanted.offset :][: len(data)] == data
-    assert drawer.draw(table, 1, buffer, PIXELS[::step]) == (3, DrawStatus.ALL)
-    assert drawer.wanted is None
-    assert np.array_equal(under(surface), PIXELS[::step])
-    assert surface[0, 0] == 2
+    window, encoder = GlzWindow(1000), GlzEncoder(1000)
+    shared = Shared(window.images, PixelTable(), 0)
+    images = [glz(encoder, PIXELS ^ bits, ImageFlag.HIGH_BITS_SET, type=kind, top_down=top_down) for bits in (0, 7)]
+    assert drawer.draw(*args(found(*(copy(image, *rects) for image in images))), shared) == (2, DrawStatus.ALL)
+    assert (len(shared.glz), shared.glz.pixels) == (2, 40)
+    expected = PIXELS ^ 7 if kind == GlzType.RGBA else PIXELS ^ 7 | 0xFF000000
+    if rects:
+        assert surface[3, 4:6].tolist() == expected[1, 1:3].tolist()
+        assert np.count_nonzero(surface) == 2
+    else:
+        assert np.array_equal(under(surface), expected)
+    # What C decoded, Python refers to, and the other way round.
+    window.decode(images_data(glz(encoder, PIXELS ^ 1, type=kind)), width=5, height=4)
+    assert drawer.draw(*args(found(copy(glz(encoder, PIXELS ^ 3, type=kind)))), shared) == (1, DrawStatus.ALL)
+    assert np.array_equal(under(surface) & 0xFFFFFF, (PIXELS ^ 3) & 0xFFFFFF)
 
 
-@pytest.mark.parametrize("picture", [PIXELS.T, PIXELS.astype(np.uint64), np.zeros((4, 10), np.uint32)[:, ::2]])
-def test_a_picture_must_be_what_was_asked_for(picture):
+def images_data(image):
+    return image.payload.data
+
+
+def test_glz_images_that_cannot_be_decoded_leave_nothing():
+    drawer, surface, _ = new_drawer()
+    shared, encoder = new_shared(window=64), GlzEncoder(1000)
+    first, second = glz(encoder), glz(encoder)
+    large = GlzEncoder(99).encode(np.zeros((5, 13), np.uint32))
+    cases = {
+        "missing": second,
+        "cut off": stream(ImageType.GLZ_RGB, images_data(first)[:-1]),
+        "no header": stream(ImageType.GLZ_RGB, images_data(first)[:30]),
+        "of another size": Image(1, ImageType.GLZ_RGB, 0, 6, 4, first.payload),
+        "larger than the window": Image(1, ImageType.GLZ_RGB, 0, 13, 5, BinaryData(large)),
+    }
+    for name, image in cases.items():
+        assert drawer.draw(*args(found(copy(image))), shared) == (0, DrawStatus.OTHER), name
+        assert not surface.any()
+        assert len(shared.glz) == 0
+    assert drawer.draw(*args(found(copy(first), copy(first))), shared) == (1, DrawStatus.OTHER)  # the id is used
+    assert drawer.draw(*args(found(copy(second))), shared) == (1, DrawStatus.ALL)
+    assert drawer.draw(*args(found(copy(second))))[1] is DrawStatus.OTHER  # without a dictionary
+
+
+def test_cached_images_are_found():
+    drawer, surface, _ = new_drawer()
+    shared, own = new_shared(), PIXELS.copy()
+    shared.pictures.put(99, own)
+    shared.pictures.put(98, own + 1, lossy=True)
+    for number, kind, expected in (
+        (99, ImageType.FROM_CACHE, own),
+        (99, ImageType.FROM_CACHE_LOSSLESS, own),
+        (98, ImageType.FROM_CACHE, own + 1),
+    ):
+        image = Image(number, kind, ImageFlag.CACHE_ME | ImageFlag.HIGH_BITS_SET, 5, 4)
+        assert drawer.draw(*args(found(copy(image))), shared) == (1, DrawStatus.ALL)
+        assert np.array_equal(under(surface), expected)
+    assert drawer.take_kept() == []
+    for image in (
+        Image(97, ImageType.FROM_CACHE, 0, 5, 4),
+        Image(98, ImageType.FROM_CACHE_LOSSLESS, 0, 5, 4),
+        Image(99, ImageType.FROM_CACHE, 0, 5, 3),
+        Image(99, ImageType.FROM_CACHE, 0, 4, 4),
+    ):
+        assert drawer.draw(*args(found(copy(image))), shared) == (0, DrawStatus.OTHER)
+    assert drawer.draw(*args(found(copy(Image(99, ImageType.FROM_CACHE, 0, 5, 4)))))[1] is DrawStatus.OTHER
+
+
+@pytest.mark.parametrize("flag", [ImageFlag.CACHE_ME, ImageFlag.CACHE_REPLACE_ME])
+@pytest.mark.parametrize(
+    ("image", "expected", "has_alpha"),
+    [
+        (bitmap(), PIXELS, False),
+        (bitmap(top_down=False), PIXELS, False),
+        (bitmap(flags=ImageFlag.HIGH_BITS_SET), PIXELS | 0xFF000000, False),
+        (bitmap24(), RGB, False),
+        (stream(ImageType.LZ_RGB, encode_lz(PIXELS)), RGB, False),
+        (stream(ImageType.LZ_RGB, encode_lz(PIXELS), ImageFlag.HIGH_BITS_SET), RGB | 0xFF000000, False),
+        (stream(ImageType.QUIC, encode_quic(PIXELS, type=QuicType.RGBA), ImageFlag.HIGH_BITS_SET), PIXELS, True),
+        (stream(ImageType.GLZ_RGB, GlzEncoder(99).encode(PIXELS, top_down=False)), RGB, False),
+        (stream(ImageType.GLZ_RGB, GlzEncoder(99).encode(PIXELS, type=GlzType.RGBA)), PIXELS, True),
+    ],
+)
+def test_what_is_to_be_kept_is_put_aside_and_found_there(image, expected, has_alpha, flag):
+    drawer, surface, other = new_drawer()
+    image = attrs.evolve(image, flags=image.flags | flag)
+    again = Image(image.id, ImageType.FROM_CACHE_LOSSLESS, 0, 5, 4)
+    shown = found(copy(image, Rect.at(4, 3, 1, 1)), copy(again, surface_id=7))
+    assert drawer.draw(*args(shown), new_shared()) == (2, DrawStatus.ALL)
+    assert np.count_nonzero(surface) == 1
+    assert surface[3, 4] == expected[1, 1]
+    assert np.array_equal(under(other), expected)
+    (kept,) = drawer.take_kept()
+    assert (kept.id, kept.has_alpha) == (image.id, has_alpha)
+    assert np.array_equal(kept.pixels, expected)
+    assert drawer.take_kept() == []
+
+
+def test_what_was_kept_last_is_found():
+    drawer, surface, _ = new_drawer()
+    shared = new_shared()
+    shared.pictures.put(1, PIXELS.copy())
+    images = [bitmap(PIXELS ^ 1, flags=ImageFlag.CACHE_ME), bitmap(PIXELS ^ 2, flags=ImageFlag.CACHE_REPLACE_ME)]
+    cached = copy(Image(1, ImageType.FROM_CACHE, 0, 5, 4))
+    assert drawer.draw(*args(found(*map(copy, images), cached)), shared) == (3, DrawStatus.ALL)
+    assert np.array_equal(under(surface), PIXELS ^ 2)
+
+
+def test_keeping_ends_a_call_when_there_is_no_room_to_put_aside():
+    drawer = FrameDrawer()
+    drawer.set_surfaces({0: np.zeros((128, 128), np.uint32)})
+    whole, data = Rect.at(0, 0, 128, 128), BinaryData(encode_lz(np.zeros((128, 128), np.uint32)))
+    images = [Image(i, ImageType.LZ_RGB, ImageFlag.CACHE_ME, 128, 128, data) for i in range(5)]
+    shared = new_shared(room=10**6)
+    table = found(*(display.DrawCopy(base=DisplayBase(0, whole), src_image=image, src_area=whole) for image in images))
+    assert drawer.draw(*args(table), shared) == (4, DrawStatus.FULL)
+    assert drawer.draw(*args(table, 4), shared) == (4, DrawStatus.FULL)
+    assert [kept.id for kept in drawer.take_kept()] == [0, 1, 2, 3]
+    assert drawer.draw(*args(table, 4), shared) == (5, DrawStatus.ALL)
     drawer, _, _ = new_drawer()
-    table, buffer = found(copy(Image(99, ImageType.FROM_CACHE, 0, 5, 4)))
-    with pytest.raises(ConfigError):
-        drawer.draw(table, 0, buffer, PIXELS)
-    drawer.draw(table, 0, buffer)
-    with pytest.raises(ConfigError):
-        drawer.draw(table, 0, buffer, picture)
+    table = found(*(copy(attrs.evolve(bitmap(flags=ImageFlag.CACHE_ME), id=i)) for i in range(70)))
+    assert drawer.draw(*args(table), new_shared(room=10**6)) == (64, DrawStatus.FULL)
+
+
+def test_what_the_cache_has_no_room_for_is_left():
+    drawer, _, _ = new_drawer()
+    table = found(*(copy(bitmap(flags=ImageFlag.CACHE_ME)) for _ in range(3)))
+    assert drawer.draw(*args(table), new_shared(room=2 * (20 + PICTURE_COST))) == (2, DrawStatus.OTHER)
+    large = np.zeros((257, 257), np.uint32)
+    drawer.set_surfaces({0: large})
+    whole = Rect.at(0, 0, 257, 257)
+    data = Bitmap(BitmapFormat.FMT_32BIT, BitmapFlag.TOP_DOWN, 257, 257, 257 * 4, data=large.tobytes())
+    image = Image(1, ImageType.BITMAP, ImageFlag.CACHE_ME, 257, 257, data)
+    message = display.DrawCopy(base=DisplayBase(0, whole), src_image=image, src_area=whole)
+    assert drawer.draw(*args(found(message)), new_shared(room=10**6)) == (0, DrawStatus.OTHER)
 
 
 def cut(message, size):
@@ -202,6 +327,7 @@ def cut(message, size):
         copy(Image(1, ImageType.SURFACE, 0, 5, 4, Surface(0))),
         copy(Image(1, ImageType.SURFACE, 0, 5, 4, Surface(5))),
         copy(stream(ImageType.JPEG, b"")),
+        copy(bitmap(flags=8)),
         copy(stream(ImageType.QUIC, encode_quic(PIXELS[:, :1]))),
         copy(stream(ImageType.QUIC, b"")),
         copy(stream(ImageType.LZ_RGB, encode_lz(PIXELS)[:30])),

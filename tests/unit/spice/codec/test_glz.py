@@ -249,7 +249,7 @@ def test_the_window_is_bounded_whatever_ids_come(step):
         decode(window, plain(image_id, image_id))
         assert window.pixels <= 200
         assert len(window) <= 16
-    assert len(window._ahead) <= 16
+    assert window.images.struct.ahead_count <= 16
 
 
 def test_very_many_tiny_images_are_bounded():
