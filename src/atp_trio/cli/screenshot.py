@@ -33,10 +33,11 @@ async def screenshot(
     async with connect(uri, access, atp_trio.ChannelType.DISPLAY) as vm:
         with within(access.timeout, "no complete picture came"):
             picture = await looking.of(vm).screenshot(part, monitor=monitor)
-        await trio.to_thread.run_sync(picture.save, file)
+        if not watch:
+            await trio.to_thread.run_sync(picture.save, file)
         while watch:
-            picture = await looking.of(vm).wait_change(part, monitor=monitor, since=picture)
             await trio.to_thread.run_sync(_replace, picture, file)
+            picture = await looking.of(vm).wait_change(part, monitor=monitor, since=picture)
 
 
 def _replace(picture: Screenshot, file: Path) -> None:
