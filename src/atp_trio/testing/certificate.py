@@ -1,4 +1,4 @@
-"""Certificates for servers under test: an authority, a server's certificate, and an authority that did not sign it."""
+"""Certificates for servers under test and their clients, and authorities that did not sign them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime as dt
 import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import attrs
 from cryptography import x509
@@ -39,6 +40,18 @@ class TlsFiles:
     """The server certificate's subject, as in `O=atp,CN=localhost`, in the order of the certificate."""
 
 
+@attrs.frozen
+class LibvirtPki:
+    """Directories of PEM files as libvirt names them."""
+
+    server: Path
+    """cacert.pem, servercert.pem and serverkey.pem: for libvirtd."""
+    client: Path
+    """cacert.pem, clientcert.pem and clientkey.pem: for `pkipath=` of a URI."""
+    stranger: Path
+    """As `client`, but all by another authority of the same name: it refuses the server and, made not to, is refused."""
+
+
 def make_tls_dir(
     path: Path, *, subject: str = "O=atp,CN=localhost", hosts: Sequence[str] = ("localhost", "127.0.0.1")
 ) -> TlsFiles:
@@ -54,27 +67,66 @@ def make_tls_dir(
     """
     name = _parse_subject(subject)
     path.mkdir(parents=True, exist_ok=True)
-    authority_name = _parse_subject("O=atp,CN=atp test authority")
-    authority_key, wrong_key, server_key = _new_key(), _new_key(), _new_key()
+    authority, wrong = _Authority.make(), _Authority.make()
     files = TlsFiles(path, path / "ca-cert.pem", path / "wrong-ca-cert.pem", subject)
-    files.ca.write_bytes(_authority(authority_name, authority_key))
-    files.wrong_ca.write_bytes(_authority(authority_name, wrong_key))
-    alternatives = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-    certificate = (
-        _builder(name, authority_name, server_key)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(alternatives, critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    (path / "server-cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file = path / "server-key.pem"
-    key_file.touch(mode=0o600)
-    key_file.write_bytes(
-        server_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    files.ca.write_bytes(authority.certificate)
+    files.wrong_ca.write_bytes(wrong.certificate)
+    authority.issue_server(name, hosts, path / "server-cert.pem", path / "server-key.pem")
     return files
+
+
+def make_libvirt_pki(path: Path, *, hosts: Sequence[str] = ("localhost", "127.0.0.1")) -> LibvirtPki:
+    """Write what libvirtd and its clients need for TLS, in directories below `path`."""
+    authority, other = _Authority.make(), _Authority.make()
+    pki = LibvirtPki(path / "server", path / "client", path / "stranger")
+    for directory, signer in ((pki.server, authority), (pki.client, authority), (pki.stranger, other)):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "cacert.pem").write_bytes(signer.certificate)
+    name = _parse_subject("O=atp,CN=localhost")
+    authority.issue_server(name, hosts, pki.server / "servercert.pem", pki.server / "serverkey.pem")
+    name = _parse_subject("O=atp,CN=client")
+    for directory, signer in ((pki.client, authority), (pki.stranger, other)):
+        signer.issue(name, [ExtendedKeyUsageOID.CLIENT_AUTH], [], directory / "clientcert.pem", directory / "clientkey.pem")
+    return pki
+
+
+@attrs.frozen
+class _Authority:
+    key: rsa.RSAPrivateKey = attrs.field(repr=False)
+    certificate: bytes
+
+    @classmethod
+    def make(cls) -> Self:
+        key = _new_key()
+        return cls(key, _authority(_AUTHORITY_NAME, key))
+
+    def issue_server(self, name: x509.Name, hosts: Sequence[str], certificate_file: Path, key_file: Path) -> None:
+        alternatives = [_general_name(host) for host in hosts]
+        self.issue(name, [ExtendedKeyUsageOID.SERVER_AUTH], alternatives, certificate_file, key_file)
+
+    def issue(
+        self,
+        name: x509.Name,
+        usages: Sequence[x509.ObjectIdentifier],
+        alternatives: Sequence[x509.GeneralName],
+        certificate_file: Path,
+        key_file: Path,
+    ) -> None:
+        """Write a certificate and its key."""
+        key = _new_key()
+        builder = (
+            _builder(name, _AUTHORITY_NAME, key)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+        )
+        if alternatives:
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        certificate_file.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        key_file.touch(mode=0o600)
+        key_file.write_bytes(
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
 
 
 def _parse_subject(subject: str) -> x509.Name:
@@ -88,6 +140,9 @@ def _parse_subject(subject: str) -> x509.Name:
         except ValueError as error:
             raise ConfigError(f"{part!r} cannot be part of a subject: {error}") from error
     return x509.Name(attributes)
+
+
+_AUTHORITY_NAME = _parse_subject("O=atp,CN=atp test authority")
 
 
 def _new_key() -> rsa.RSAPrivateKey:

@@ -26,7 +26,7 @@ def domain_xml(
     ports: tuple[str, ...] = (),
     agent: bool = True,
     console: bool = True,
-    spice: SpiceListen | None = "tcp",
+    spice: SpiceListen | Path | None = "tcp",
     password: str | None = None,
     display: str = "qxl",
     tablet: bool = True,
@@ -41,8 +41,8 @@ def domain_xml(
         ports: Virtio-serial ports, by name, as UNIX channels: they are opened with `virDomainOpenChannel`.
         agent: Whether it has the port of the guest agent.
         console: Whether it has a virtio console (`console1`) beside the serial port (`serial0`).
-        spice: Where SPICE is offered: a plain port, a TLS port, both on 127.0.0.1, or a UNIX socket; None for nowhere.
-            Ports and paths are libvirt's choice. A TLS port needs a `Libvirtd` with `tls`.
+        spice: Where SPICE is offered: a plain port, a TLS port, both on 127.0.0.1, or a UNIX socket; None for nowhere. Ports, and
+            the path of a socket that is not given by its own, are libvirt's choice. A TLS port needs a `Libvirtd` with `tls`.
         password: SPICE's ticket. It is in the definition: libvirt shows it to those who ask for `VIR_DOMAIN_XML_SECURE`.
         display: libvirt's model of a video device: qxl, vga, virtio, bochs, cirrus; empty for none.
         tablet: Whether there is a USB tablet beside the PS/2 mouse.
@@ -63,7 +63,7 @@ def domain_xml(
         *(_channel(port) for port in ((AGENT_PORT,) if agent else ()) + ports),
         "<input type='tablet' bus='usb'/>" if tablet else "",
         _graphics(spice, password) if spice else "",
-        f"<video><model type={quoteattr(display or 'none')}/></video>",
+        f"<video><model type={_quoted(display or 'none')}/></video>",
     ]
     return "\n".join(
         [
@@ -90,15 +90,19 @@ def _boot(guest: Guest | None) -> str:
 
 
 def _serial(log: Path | None) -> str:
-    keep = f"<log file={quoteattr(str(log))} append='off'/>" if log else ""
+    keep = f"<log file={_quoted(log)} append='off'/>" if log else ""
     return f"<serial type='pty'>{keep}<target port='0'/></serial>"
 
 
 def _channel(port: str) -> str:
-    return f"<channel type='unix'><target type='virtio' name={quoteattr(port)}/></channel>"
+    return f"<channel type='unix'><target type='virtio' name={_quoted(port)}/></channel>"
 
 
-def _graphics(spice: SpiceListen, password: str | None) -> str:
-    attributes, listen = _GRAPHICS[spice]
-    ticket = "" if password is None else f" passwd={quoteattr(password)}"
+def _graphics(spice: SpiceListen | Path, password: str | None) -> str:
+    attributes, listen = ("", f"<listen type='socket' socket={_quoted(spice)}/>") if isinstance(spice, Path) else _GRAPHICS[spice]
+    ticket = "" if password is None else f" passwd={_quoted(password)}"
     return f"<graphics type='spice' {attributes}{ticket}>{listen}</graphics>"
+
+
+def _quoted(text: Path | str) -> str:
+    return quoteattr(str(text))

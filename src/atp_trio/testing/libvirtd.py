@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import re
 import shutil
 import signal
@@ -26,52 +25,50 @@ import socket
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 from urllib.parse import quote
 
 import attrs
 
 from atp_trio.errors import HypervisorError
+from atp_trio.testing.certificate import LibvirtPki, make_libvirt_pki, make_tls_dir
 from atp_trio.testing.domain_xml import domain_xml
 from atp_trio.testing.guest import AGENT_PORT, READY_MARKER, Guest
-from atp_trio.testing.guest.build import cache_directory
+from atp_trio.testing.libvirtd_config import (
+    DIRECTORIES,
+    HIDE_KVM,
+    binds,
+    format_settings,
+    keep_capabilities,
+    libvirtd_settings,
+    prepare,
+    qemu_settings,
+)
+from atp_trio.testing.namespace import MountNamespace, unshare_command
 from atp_trio.testing.qemu import missing as missing_qemu
+from atp_trio.testing.sasl import make_sasl_dir
+from atp_trio.testing.sshd import PRIVILEGE_SEPARATION, Ssh, find_sshd
 
 _PACKAGES: Final = {
     "libvirtd": "libvirt-daemon libvirt-daemon-driver-qemu",
     "virsh": "libvirt-clients",
     "unshare": "util-linux",
 }
-# Where libvirtd looks, and what we call ours.
-_DIRECTORIES: Final = {
-    "etc": "/etc/libvirt",
-    "lib": "/var/lib/libvirt",
-    "cache": "/var/cache/libvirt",
-    "log": "/var/log/libvirt",
-    "run": "/run/libvirt",
-}
-# libvirtd looks for Debian's user and group of QEMU, also where its configuration names others. Debian's package for
-# servers makes them, with their fixed number; we do without it, as it would start a libvirtd of its own.
-_ACCOUNTS: Final = {"passwd": "libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin", "group": "libvirt-qemu:x:64055:"}
-# Our domains are emulated. With KVM in sight libvirtd asks QEMU again what it can do, for 4 seconds, whenever it finds itself on
-# another core than last time.
-_HIDE_KVM: Final = "if [ -e /dev/kvm ]; then mount --bind /dev/kvm /dev/kvm; mount -o remount,bind,nodev /dev/kvm; fi"
-# The answers. libvirtd checks itself whether they are still true, so they may be kept.
-_CAPABILITIES: Final = Path("cache", "qemu", "capabilities")
-_SPICE_PORTS: Final = 100  # to choose from; below the range that the kernel gives to clients
+_SSH_PACKAGES: Final = {"sshd": "openssh-server", "ssh": "openssh-client"}
+_SASL_PACKAGES: Final = {"saslpasswd2": "sasl2-bin libsasl2-modules"}
 _STOP: Final = 10.0  # seconds for an orderly end
 _START: Final = 30.0
 _POLL: Final = 0.02
 _TRIES: Final = 5
 
 
-def missing() -> str | None:
-    """What to do so that a private libvirtd can be started; None if nothing."""
-    lacking = [packages for program, packages in _PACKAGES.items() if shutil.which(program) is None]
+def missing(*, ssh: bool = False, sasl: bool = False) -> str | None:
+    """What to do so that a private libvirtd can be started, with SSH and SASL if asked for; None if nothing."""
+    wanted = _PACKAGES | (_SSH_PACKAGES if ssh else {}) | (_SASL_PACKAGES if sasl else {})
+    lacking = [packages for program, packages in wanted.items() if _find(program) is None]
     if lacking:
         return f"apt-get install --no-install-recommends {' '.join(lacking)}"
     if os.geteuid() != 0:
@@ -87,28 +84,44 @@ class Libvirtd:
     """
 
     tcp: bool = False
-    """Listen on TCP, without authentication and encryption."""
+    """Listen on TCP, without encryption and, unless there is `sasl`, authentication."""
+    tls: bool = False
+    """Listen on TLS, for clients with a certificate; its authority, and what clients need, is `pki`. SPICE has TLS, too."""
+    ssh: bool = False
+    """Run an SSH server whose users find this libvirtd where they look for one."""
+    sasl: tuple[str, str] | None = attrs.field(default=None, repr=False)
+    """User and password that TCP asks for."""
     settings: Mapping[str, int | str] = attrs.field(factory=dict)
     """Further lines of libvirtd.conf, as in `{"max_client_requests": 20}`."""
 
     tcp_port: int | None = attrs.field(init=False, default=None)
     """The TCP port, on 127.0.0.1."""
+    tls_port: int | None = attrs.field(init=False, default=None)
+    """The TLS port, on 127.0.0.1."""
+    pki: LibvirtPki | None = attrs.field(init=False, default=None)
+    """The certificates of TLS."""
+    ssh_files: Ssh | None = attrs.field(init=False, default=None)
+    """The keys, the port and the client of SSH."""
 
     _directory: Path | None = attrs.field(init=False, repr=False, default=None)
     _process: subprocess.Popen[bytes] | None = attrs.field(init=False, repr=False, default=None)
-    _namespace: int | None = attrs.field(init=False, repr=False, default=None)
+    _sshd: subprocess.Popen[bytes] | None = attrs.field(init=False, repr=False, default=None)
+    _namespace: MountNamespace | None = attrs.field(init=False, repr=False, default=None)
+    _environment: dict[str, str] = attrs.field(init=False, repr=False, factory=dict)
 
     def __enter__(self) -> Self:
         """Start libvirtd; it answers when this returns."""
         if self._directory is not None:
             raise HypervisorError("a libvirtd is entered only once: make another")
-        problem = missing()
+        problem = missing(ssh=self.ssh, sasl=self.sasl is not None)
         if problem:
             raise HypervisorError(f"no private libvirtd on this machine: {problem}")
         self._directory = Path(tempfile.mkdtemp(prefix="atp-libvirtd-"))
         try:
             self._prepare()
             self._first_start()
+            if self.ssh:
+                self._start_sshd()
         except BaseException:
             self.stop()
             raise
@@ -132,10 +145,19 @@ class Libvirtd:
             raise HypervisorError(f"libvirtd is not running{self._complaint()}")
         return self._process.pid
 
+    def pids(self) -> list[int]:
+        """The process ids of libvirtd, of its machines and of the SSH server."""
+        return self._namespace.members() if self._namespace else []
+
     @property
     def socket_path(self) -> Path:
         """The UNIX socket of libvirtd."""
         return self.directory / "run" / "libvirt-sock"
+
+    @property
+    def spice_tls_dir(self) -> Path:
+        """The certificates of SPICE, where there is TLS: as `make_tls_dir` names them."""
+        return self.directory / "spice-tls"
 
     @property
     def uri(self) -> str:
@@ -146,6 +168,29 @@ class Libvirtd:
     def tcp_uri(self) -> str:
         """The connection URI by TCP."""
         return f"qemu+tcp://127.0.0.1:{self.tcp_port}/system"
+
+    @property
+    def tls_uri(self) -> str:
+        """The connection URI by TLS, with a client's certificate."""
+        if self.pki is None:
+            raise HypervisorError("this libvirtd does not listen on TLS")
+        return f"qemu+tls://127.0.0.1:{self.tls_port}/system?pkipath={quote(str(self.pki.client))}"
+
+    @property
+    def ssh_uri(self) -> str:
+        """The connection URI by the program `ssh`."""
+        ssh = self._ssh()
+        return f"qemu+ssh://{ssh.user}@127.0.0.1:{ssh.port}/system?keyfile={ssh.key_file}&command={ssh.client}"
+
+    @property
+    def libssh_uri(self) -> str:
+        """The connection URI by libssh."""
+        return self._library_uri("libssh")
+
+    @property
+    def libssh2_uri(self) -> str:
+        """The connection URI by libssh2."""
+        return self._library_uri("libssh2")
 
     def log(self) -> str:
         """What libvirtd complained about so far, at every start."""
@@ -254,62 +299,85 @@ class Libvirtd:
         """Start libvirtd again after `halt`: same directories, same ports."""
         if self._namespace is None or self._process is not None:
             raise HypervisorError("libvirtd is started again only after it was halted")
-        self._launch(["nsenter", f"--mount=/proc/self/fd/{self._namespace}"])
+        self._launch(self._namespace.enter_command())
 
     def stop(self) -> None:
         """End libvirtd and every machine, and remove the files. Without effect when that is done."""
         self.halt()
         if self._namespace is not None:
-            _kill_all(os.fstat(self._namespace).st_ino)
-            os.close(self._namespace)
+            self._namespace.close()
             self._namespace = None
+        if self._sshd is not None:
+            self._sshd.wait()
         if self._directory is not None:
-            _keep_capabilities(self._directory / _CAPABILITIES)
+            keep_capabilities(self._directory)
             shutil.rmtree(self._directory, ignore_errors=True)
 
+    def _library_uri(self, transport: str) -> str:
+        ssh = self._ssh()
+        options = f"keyfile={ssh.key_file}&known_hosts={ssh.known_hosts}&sshauth=privkey"
+        return f"qemu+{transport}://{ssh.user}@127.0.0.1:{ssh.port}/system?{options}"
+
+    def _ssh(self) -> Ssh:
+        if self.ssh_files is None:
+            raise HypervisorError("this libvirtd has no SSH server")
+        return self.ssh_files
+
     def _prepare(self) -> None:
-        for name in _DIRECTORIES:
-            (self.directory / name).mkdir(mode=0o755)
-        for name, line in _ACCOUNTS.items():
-            (self.directory / name).write_text(_with_account(Path("/etc", name).read_text(), line))
-        (self.directory / "etc" / "qemu.conf").write_text(_config(self._qemu_settings()))
-        if _capabilities().is_dir():
-            shutil.copytree(_capabilities(), self.directory / _CAPABILITIES, ignore=shutil.ignore_patterns("*.new-*"))
+        prepare(self.directory)
+        if self.tls:
+            self.pki = make_libvirt_pki(self.directory / "pki")
+            make_tls_dir(self.spice_tls_dir)
+        if self.sasl:
+            self._environment = make_sasl_dir(self.directory / "sasl", "libvirt", *self.sasl)
+        settings = format_settings(qemu_settings(self.spice_tls_dir if self.tls else None))
+        (self.directory / "etc" / "qemu.conf").write_text(settings)
 
     def _first_start(self) -> None:
         for tries_left in reversed(range(_TRIES)):
-            self.tcp_port = _free_port() if self.tcp else None
-            (self.directory / "etc" / "libvirtd.conf").write_text(_config(self._libvirtd_settings()))
+            self.tcp_port = free_port() if self.tcp else None
+            self.tls_port = free_port() if self.tls else None
+            settings = libvirtd_settings(self.tcp_port, self.tls_port, self.pki, sasl=self.sasl is not None) | dict(self.settings)
+            (self.directory / "etc" / "libvirtd.conf").write_text(format_settings(settings))
             try:
-                self._launch(["unshare", "--mount", "--propagation", "private", "sh", "-ec", self._bind_script(), "bind"])
+                self._launch(unshare_command(binds(self.directory), [HIDE_KVM]))
             except HypervisorError:
                 # Between our choice and libvirtd's bind another process took the port.
                 if not tries_left or "bind to port" not in self.log():
                     raise
             else:
                 break
-        self._namespace = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY)
+        self._namespace = MountNamespace.of(self.pid)
 
-    def _bind_script(self) -> str:
-        places = _DIRECTORIES | {name: f"/etc/{name}" for name in _ACCOUNTS}
-        binds = [f"mount --bind '{self.directory / name}' {there}" for name, there in places.items()]
-        return "\n".join([f"mkdir -p {' '.join(_DIRECTORIES.values())}", *binds, _HIDE_KVM, 'exec "$@"'])
+    def _start_sshd(self) -> None:
+        assert self._namespace is not None
+        for tries_left in reversed(range(_TRIES)):
+            self.ssh_files = Ssh.make(self.directory / "ssh", free_port())
+            with (self.directory / "sshd.log").open("ab") as log:
+                command = [*self._namespace.enter_command(), "sh", "-ec", f'mkdir -p {PRIVILEGE_SEPARATION}; exec "$@"', "sh"]
+                command += self.ssh_files.server_command()
+                self._sshd = self._popen(command, log)
+            try:
+                self._wait(self._sshd_listens, "sshd", _START)
+            except HypervisorError:
+                if not tries_left or "Address already in use" not in self._text(self.directory / "sshd.log"):
+                    raise
+            else:
+                break
+
+    def _sshd_listens(self) -> bool:
+        if self._sshd is None or self._sshd.poll() is not None:
+            raise HypervisorError(f"sshd did not start: {self._text(self.directory / 'sshd.log')}")
+        with socket.socket() as connection:
+            return connection.connect_ex(("127.0.0.1", self._ssh().port)) == 0
 
     def _launch(self, prefix: list[str]) -> None:
-        command = [*prefix, "libvirtd", "--config", f"{_DIRECTORIES['etc']}/libvirtd.conf"]
-        command += ["--pid-file", f"{_DIRECTORIES['run']}/libvirtd.pid"]
-        if self.tcp:
+        command = [*prefix, "libvirtd", "--config", f"{DIRECTORIES['etc']}/libvirtd.conf"]
+        command += ["--pid-file", f"{DIRECTORIES['run']}/libvirtd.pid"]
+        if self.tcp or self.tls:
             command.append("--listen")
         with (self.directory / "libvirtd.log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own words
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=_english(),
-                pass_fds=[] if self._namespace is None else [self._namespace],
-                start_new_session=True,  # Ctrl-C is for us: we end it in order
-            )
+            self._process = self._popen(command, log)
         try:
             self._wait(self._listens, "libvirtd", _START)
             self.virsh("uri")
@@ -319,42 +387,29 @@ class Libvirtd:
             self._process = None
             raise
 
+    def _popen(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own words
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_english() | self._environment,
+            pass_fds=[] if self._namespace is None else [self._namespace.descriptor],
+            start_new_session=True,  # Ctrl-C is for us: we end it in order
+        )
+
     def _listens(self) -> bool:
         assert self.pid  # it has not ended
         with socket.socket(socket.AF_UNIX) as connection:
             return connection.connect_ex(str(self.socket_path)) == 0
 
-    def _libvirtd_settings(self) -> dict[str, int | str]:
-        return {
-            "host_uuid": str(uuid.uuid4()),  # two of one host would be the same host to a migration
-            "listen_tls": 0,
-            "listen_tcp": int(self.tcp),
-            "listen_addr": "127.0.0.1",
-            "tcp_port": str(self.tcp_port),
-            "auth_tcp": "none",
-            "auth_unix_rw": "none",
-            "log_outputs": "3:stderr",
-            **self.settings,
-        }
-
-    def _qemu_settings(self) -> dict[str, int | str | list[str]]:
-        first = random.randrange(20000, 30000, _SPICE_PORTS)  # noqa: S311 - so that two at once rarely meet
-        return {
-            "user": "root",
-            "group": "root",
-            "dynamic_ownership": 0,
-            "security_driver": "none",
-            "stdio_handler": "file",  # without it a domain waits two minutes for a virtlogd
-            "namespaces": [],
-            "cgroup_controllers": [],
-            "remote_display_port_min": first,
-            "remote_display_port_max": first + _SPICE_PORTS - 1,
-        }
-
     # --- waiting
 
     def _alive_serial(self, name: str) -> str:
-        os.kill(self.qemu_pid(name), 0)
+        try:
+            os.kill(self.qemu_pid(name), 0)
+        except ProcessLookupError:
+            raise HypervisorError(f"domain {name} ended: {self.qemu_log(name)[-1000:]}") from None
         return self.serial_output(name)
 
     def _agent_answers(self, name: str) -> bool:
@@ -386,42 +441,16 @@ class Libvirtd:
             return ""
 
 
-def _config(settings: Mapping[str, int | str | list[str]]) -> str:
-    """Lines as libvirt's configuration files have them."""
-
-    def value(one: int | str | list[str]) -> str:
-        if isinstance(one, list):
-            return f"[ {', '.join(map(value, one))} ]"
-        return str(one) if isinstance(one, int) else f'"{one}"'
-
-    return "".join(f"{name} = {value(one)}\n" for name, one in settings.items())
-
-
-def _with_account(table: str, line: str) -> str:
-    """The text of /etc/passwd or /etc/group with this line, unless it has the name."""
-    name = line.partition(":")[0]
-    return table if f"\n{name}:" in table else f"{table.rstrip()}\n{line}\n"
-
-
-def _capabilities() -> Path:
-    return cache_directory() / "libvirt-capabilities"
-
-
-def _keep_capabilities(found: Path) -> None:
-    for file in found.glob("*.xml"):
-        kept = _capabilities() / file.name
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may do the same, or read it.
-        aside = kept.with_suffix(f".new-{os.getpid()}")
-        shutil.copyfile(file, aside)
-        aside.replace(kept)
-
-
 def _english() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8"}  # we read its words
 
 
-def _free_port() -> int:
+def _find(program: str) -> str | None:
+    return find_sshd() if program == "sshd" else shutil.which(program)
+
+
+def free_port() -> int:
+    """A TCP port that is free now, on 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -433,23 +462,3 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _kill_all(namespace: int) -> None:
-    """Kill every process in a mount namespace, given by its inode, and wait until there is none."""
-    end = time.monotonic() + _STOP
-    while (members := _members(namespace)) and time.monotonic() < end:
-        for pid in members:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(_POLL)
-
-
-def _members(namespace: int) -> list[int]:
-    members = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            # A process that has ended and was not waited for has no namespace any more.
-            if (process / "ns" / "mnt").stat().st_ino == namespace:
-                members.append(int(process.name))
-    return members

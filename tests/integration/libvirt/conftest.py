@@ -10,6 +10,7 @@ import pytest
 from atp_trio.testing.guest import DRAW_PORT, ECHO_PORT, EVENTS_PORT, Guest
 from atp_trio.testing.libvirtd import Libvirtd, missing
 
+SASL_USER, SASL_PASSWORD = "tester", "open sesame"
 PORTS = (ECHO_PORT, EVENTS_PORT, DRAW_PORT)
 
 MakeDomain = Callable[..., str]
@@ -18,7 +19,7 @@ MakeDomain = Callable[..., str]
 @pytest.fixture(scope="session")
 def new_libvirtd(lack: Callable[[str], None]) -> type[Libvirtd]:
     """`Libvirtd`, known to start here: for tests that restart it, or need it with other settings."""
-    problem = missing()
+    problem = missing(ssh=True, sasl=True)
     if problem:
         lack(f"no private libvirtd on this machine: {problem}")
     return Libvirtd
@@ -26,9 +27,22 @@ def new_libvirtd(lack: Callable[[str], None]) -> type[Libvirtd]:
 
 @pytest.fixture(scope="session")
 def libvirtd(new_libvirtd: type[Libvirtd]) -> Iterator[Libvirtd]:
-    """A libvirtd for all tests that leave it as it is: on a UNIX socket and on TCP."""
-    with new_libvirtd(tcp=True) as daemon:
+    """A libvirtd for all tests that leave it as it is: on a UNIX socket, on TCP without authentication, on TLS, by SSH."""
+    with new_libvirtd(tcp=True, tls=True, ssh=True) as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="session")
+def sasl_libvirtd(new_libvirtd: type[Libvirtd]) -> Iterator[Libvirtd]:
+    """A libvirtd, without machines, that asks for a user and a password on TCP: see `sasl_login`."""
+    with new_libvirtd(tcp=True, sasl=(SASL_USER, SASL_PASSWORD)) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def sasl_login() -> tuple[str, str]:
+    """User and password of `sasl_libvirtd`."""
+    return SASL_USER, SASL_PASSWORD
 
 
 @pytest.fixture(scope="session")

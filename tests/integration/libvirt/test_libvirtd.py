@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -49,9 +50,66 @@ def test_domain_is_ready(libvirtd, domain):
 
 
 def test_everything_listens_on_loopback(libvirtd, domain):
-    addresses = listening(libvirtd.pid, libvirtd.qemu_pid(domain))
-    assert ("127.0.0.1", libvirtd.tcp_port) in addresses
+    addresses = listening(*libvirtd.pids())
+    assert {("127.0.0.1", port) for port in (libvirtd.tcp_port, libvirtd.tls_port, libvirtd.ssh_files.port)} < addresses
+    assert libvirtd.qemu_pid(domain) in libvirtd.pids()
     assert {address for address, _ in addresses} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("uri", ["uri", "tcp_uri", "tls_uri", "ssh_uri", "libssh_uri", "libssh2_uri"])
+def test_every_transport_leads_to_it(libvirtd, idle_domains, uri):
+    assert {*idle_domains} <= {*libvirtd.virsh("-c", getattr(libvirtd, uri), "list", "--name").split()}
+
+
+def test_tls_is_refused_to_strangers_by_both_sides(libvirtd):
+    uri = libvirtd.tls_uri.replace(str(libvirtd.pki.client), str(libvirtd.pki.stranger))
+    with pytest.raises(HypervisorError, match="got a known issuer"):
+        libvirtd.virsh("-c", uri, "uri")
+    before = libvirtd.log().count("Certificate check failed")
+    with pytest.raises(HypervisorError, match="virsh -c"):
+        libvirtd.virsh("-c", uri + "&no_verify=1", "uri")
+    assert libvirtd.log().count("Certificate check failed") == before + 1
+
+
+def test_ssh_reads_and_writes_nothing_of_the_user(libvirtd, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "no-agent"))
+    libvirtd.virsh("-c", libvirtd.ssh_uri, "uri")
+    assert not (tmp_path / ".ssh").exists()
+
+
+def test_sasl_asks_for_user_and_password(sasl_libvirtd, sasl_login, monkeypatch, tmp_path):
+    # libvirt's client reads answers from a file.
+    def attempt(password):
+        file = tmp_path / "auth.conf"
+        file.write_text(
+            f"[credentials-test]\nauthname={sasl_login[0]}\npassword={password}\n[auth-libvirt-127.0.0.1]\ncredentials=test\n"
+        )
+        return sasl_libvirtd.virsh("-c", f"{sasl_libvirtd.tcp_uri}?authfile={file}", "uri")
+
+    assert "/system" in attempt(sasl_login[1])
+    with pytest.raises(HypervisorError, match="authentication failed"):
+        attempt("wrong")
+    assert sasl_login[1] not in repr(sasl_libvirtd) + sasl_libvirtd.log()
+
+
+@pytest.mark.parametrize("where", ["tcp", "tls", "unix", Path("own.sock")])
+def test_spice_is_where_it_was_asked_for(libvirtd, make_domain, tmp_path, where):
+    if isinstance(where, Path):
+        where = tmp_path / where
+    name = make_domain(spice=where, memory_mib=32, tablet=False)
+    shown = libvirtd.virsh("domdisplay", name)
+    if isinstance(where, Path):
+        assert shown == f"spice+unix://{where}"
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(where))
+    else:
+        patterns = {
+            "tcp": r"spice://127.0.0.1:2\d{4}",
+            "tls": r"spice://127.0.0.1\?tls-port=2\d{4}",
+            "unix": r"spice\+unix:///.*",
+        }
+        assert re.fullmatch(patterns[where], shown)
 
 
 def test_two_at_once_do_not_know_each_other(new_libvirtd, libvirtd):

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 import pytest
 
 from atp_trio.errors import ConfigError
-from atp_trio.testing.certificate import make_tls_dir
+from atp_trio.testing.certificate import make_libvirt_pki, make_tls_dir
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,34 @@ def test_subject_that_cannot_be_meant(tmp_path, subject):
     with pytest.raises(ConfigError, match="subject"):
         make_tls_dir(tmp_path / "none", subject=subject)
     assert not (tmp_path / "none").exists()
+
+
+def meet(server, client):
+    """A handshake with certificates of both, in memory, by directories as libvirt names their files; the client's subject."""
+    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=server / "cacert.pem")
+    server_context.load_cert_chain(server / "servercert.pem", server / "serverkey.pem")
+    server_context.verify_mode = ssl.CERT_REQUIRED
+    client_context = ssl.create_default_context(cafile=client / "cacert.pem")
+    client_context.load_cert_chain(client / "clientcert.pem", client / "clientkey.pem")
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client_context.wrap_bio(to_client, to_server, server_hostname="127.0.0.1"),
+        server_context.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    for end in ends * 2:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    return ends[1].getpeercert()["subject"]
+
+
+def test_libvirts_server_and_client_know_each_other(tmp_path):
+    pki = make_libvirt_pki(tmp_path)
+    assert meet(pki.server, pki.client)[-1] == (("commonName", "client"),)
+    with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
+        meet(pki.server, pki.stranger)
+    # The server would not have had the stranger either.
+    (pki.stranger / "cacert.pem").write_bytes((pki.server / "cacert.pem").read_bytes())
+    with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
+        meet(pki.server, pki.stranger)
+    for key in tmp_path.rglob("*key.pem"):
+        assert key.stat().st_mode & 0o077 == 0
