@@ -13,8 +13,10 @@ from cyclopts import App, CycloptsError, Parameter
 import atp_trio
 from atp_trio.cli.bench import bench
 from atp_trio.cli.click import click
+from atp_trio.cli.config import CONFIG
 from atp_trio.cli.domains import domains
 from atp_trio.cli.execute import WRONG_USAGE, complain, execute
+from atp_trio.cli.guest import guest
 from atp_trio.cli.info import info
 from atp_trio.cli.key import key
 from atp_trio.cli.place import join_domain
@@ -42,6 +44,7 @@ COMMANDS: Final[dict[str, Callable[..., Awaitable[int | None]]]] = {
     **SPICE_COMMANDS,
     "domains": domains,
     "serve": serve,
+    "guest": guest,
     "qmp": qmp,
 }
 
@@ -57,6 +60,7 @@ def _make() -> App:
     )
     for name, command in COMMANDS.items():
         app.command(command, name=name)
+    app.command(CONFIG)
     return app
 
 
