@@ -52,7 +52,7 @@ async def serve(
         unix_path=unix,
         cert_file=tls_cert,
         key_file=tls_key,
-        password=_read_password(password_file),
+        password=read_password(password_file),
         fresh_keys=True,
     )
     async with server as running:
@@ -72,7 +72,13 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _read_password(path: Path | None) -> str | None:
+def read_password(path: Path | None) -> str | None:
+    """The password for a server of ours: of the file or, without one, the environment's; None for none.
+
+    Raises:
+        ConfigError: The file is no text.
+        OSError: It cannot be read.
+    """
     if path is None:
         return os.environ.get(PASSWORD_VARIABLE)
     try:
