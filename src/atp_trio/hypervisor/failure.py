@@ -30,7 +30,7 @@ _AGENT: Final = frozenset({97, 113})  # AGENT_UNSYNCED, AGENT_COMMAND_FAILED
 _TLS: Final = 40  # GNUTLS_ERROR
 
 # Over ssh, libvirt knows only that the program ended; what ssh said is in the sentence.
-_REFUSED_KEY: Final = re.compile(r"permission denied|authentication failed|auth(entication)? fail", re.IGNORECASE)
+_REFUSED_KEY: Final = re.compile(r"permission denied|access denied|failed to authenticate|authentication fail", re.IGNORECASE)
 _REFUSED_CERTIFICATE: Final = re.compile(r"certificate|TLS|GnuTLS")
 
 
@@ -56,8 +56,9 @@ def open_error(error: Any, uri: str) -> AtpError:
     """The error of an attempt to connect."""
     code, _, message = _facts(error)
     sentence = f"no connection to {uri}: {message}"
-    if code in _AUTH or _REFUSED_KEY.search(message):
-        return AuthenticationFailed(sentence)
+    # First, as libvirt gives its code for authentication to certificates, too.
     if code == _TLS or _REFUSED_CERTIFICATE.search(message):
         return TlsError(sentence)
+    if code in _AUTH or _REFUSED_KEY.search(message):
+        return AuthenticationFailed(sentence)
     return ConnectFailed(sentence)

@@ -30,6 +30,8 @@ def test_call_error(code, kind):
     [
         (45, "authentication failed: authentication failed", AuthenticationFailed),
         (38, "Cannot recv data: Permission denied (publickey).: Connection reset by peer", AuthenticationFailed),
+        (1, "failed to authenticate: Access denied for 'publickey'.", AuthenticationFailed),
+        (45, "authentication failed: Failed to verify peer's certificate", TlsError),
         (38, "Unable to read TLS confirmation: Input/output error", TlsError),
         (1, "The certificate is not trusted", TlsError),
         (38, "unable to connect to server at 'h:16509': Connection refused", ConnectFailed),
