@@ -181,6 +181,7 @@ class EventHub:
         """There is a connection, of which nothing is asked yet; `serve` will."""
         self._is_connected = True
 
+    @trio.lowlevel.enable_ki_protection
     async def serve(self, run: Callable[[Callable[[Lane], None]], Any]) -> NoReturn:
         """Register what is wanted, and what will be, as long as the connection lasts.
 

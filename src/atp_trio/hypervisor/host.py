@@ -134,21 +134,35 @@ class HostConnection:
         """The calls to a machine's monitor, or its agent, that go one after another."""
         return self._calls.queue(uuid, kind)
 
-    @asynccontextmanager
-    async def keep_lane(self) -> AsyncIterator[Lane]:
-        """A lane for a stream, for the time of the block. Use it by `lane.run`, in threads, one at a time.
+    async def take_lane(self) -> Lane:
+        """A lane for a stream, until `give_lane_back`. Use it by `lane.run`, in threads, one at a time.
 
         Raises:
             NotConnected: There is no connection now.
             TransportError: Another libvirt connection was needed and could not be made.
+
+        Cancellation: none is taken.
         """
-        async with self._streams:
-            lanes = self._lanes
-            lane = await lanes.acquire_kept()
-            try:
-                yield lane
-            finally:
-                lanes.release(lane)
+        await self._streams.acquire()
+        try:
+            return await self._lanes.acquire_kept()
+        except BaseException:
+            self._streams.release()
+            raise
+
+    def give_lane_back(self, lane: Lane) -> None:
+        """The stream has ended; a call of its that is still in a thread must have returned."""
+        self._lanes.release(lane)
+        self._streams.release()
+
+    @asynccontextmanager
+    async def keep_lane(self) -> AsyncIterator[Lane]:
+        """`take_lane` and `give_lane_back` for the time of a block."""
+        lane = await self.take_lane()
+        try:
+            yield lane
+        finally:
+            self.give_lane_back(lane)
 
     # --- domains and events
 
@@ -194,6 +208,11 @@ class HostConnection:
 
     # --- the connection's life
 
+    @trio.lowlevel.enable_ki_protection
+    async def keep(self, reconnect: ReconnectConfig) -> None:
+        """Keep the connection, for ever. SIGINT is for the block, not for this."""
+        await Supervisor(self.states, self.run_session, reconnect).run()
+
     async def run_session(self, life: Life) -> None:
         """Connect, and serve the connection until it is lost. A first attempt that fails is the last: its error is kept."""
         try:
@@ -211,7 +230,7 @@ class HostConnection:
             self._first.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hub.serve, self._run_on_control)
-                nursery.start_soon(Heartbeat(self._heartbeat, self._probe, lambda: self._calls.last_answer).run)
+                nursery.start_soon(self._beat)
                 nursery.start_soon(self._wait_lost)
         finally:
             self._disconnect()
@@ -222,6 +241,7 @@ class HostConnection:
         if self._first_failure is not None:
             raise self._first_failure
 
+    @trio.lowlevel.enable_ki_protection
     async def watch_given_up(self) -> None:
         """Tell those who wait for events when nobody tries any more to connect."""
         change = await self.states.wait_state(ConnectionState.FAILED)
@@ -248,6 +268,11 @@ class HostConnection:
         for lane in self._lanes.close():
             self._nursery.start_soon(close_lane, lane)
 
+    @trio.lowlevel.enable_ki_protection
+    async def _beat(self) -> None:
+        await Heartbeat(self._heartbeat, self._probe, lambda: self._calls.last_answer).run()
+
+    @trio.lowlevel.enable_ki_protection
     async def _wait_lost(self) -> None:
         await self._lost.wait()
         self._losses += 1
@@ -352,7 +377,7 @@ async def open_host(
         host = HostConnection(
             info, states, lanes=lanes or LaneConfig(), heartbeat=heartbeat or HeartbeatConfig(), load=load, nursery=nursery
         )
-        nursery.start_soon(Supervisor(states, host.run_session, reconnect or ReconnectConfig()).run)
+        nursery.start_soon(host.keep, reconnect or ReconnectConfig())
         try:
             await host.wait_first()
             nursery.start_soon(host.watch_given_up)

@@ -3,8 +3,9 @@
 Theory of operation. libvirt's client lets many threads share a connection: the one that holds "the buck" polls the socket for
 all. When it leaves, it hands the buck to a thread that waits; but if it comes back with its next call before that thread runs,
 both poll, one reads the other's reply, and wakes nobody. The other then sleeps until the next packet, which may be for ever. It
-takes a call that waits long beside calls made back to back, which is just what a host with a hung machine is. So we never have
-two calls on one connection; several calls at a time take several connections (see `lanes`).
+takes a call that waits long beside calls made back to back, which is just what a host with a hung machine is. Plain threads meet
+it nearly always, calls through Trio's threads about once in ten tries. So we never have two calls on one connection; several
+calls at a time take several connections (see `lanes`).
 
 libvirt frees a connection when it is closed, whoever is in a call on it. So closing waits for the call: `close` closes a lane
 that is free, and leaves a busy one to be closed by the thread that is in it, when it comes out, even after Trio has ended.

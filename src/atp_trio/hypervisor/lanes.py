@@ -141,10 +141,11 @@ class Lanes:
         return lane
 
     def release(self, lane: Lane) -> None:
-        """Give a lane back; it is closed if it has ended, or if there are enough."""
+        """Give a lane back; it is closed if it has ended, or if there are enough. One of an earlier connection is already."""
+        is_ours = lane in self.busy or lane in self.kept
         self.busy.pop(lane, None)
         self.kept.discard(lane)
-        if not self.is_open:
+        if not (self.is_open and is_ours):
             return  # `close` gave it away
         if lane.is_alive() and len(self.free) < self.config.prompt:
             self.free.append(lane)
@@ -244,6 +245,7 @@ class ThreadEnd:
         self.ended()
 
 
+@trio.lowlevel.enable_ki_protection
 async def close_lane(lane: Lane) -> None:
     """Close a lane in a thread, which is left behind if the host does not answer."""
     with trio.move_on_after(LEAVE_SECONDS, shield=True):

@@ -169,6 +169,7 @@ class ConnectionPool:
         holding = self._holdings[info.id] = _Holding()
         self._nursery.start_soon(self._hold, info, holding)
 
+    @trio.lowlevel.enable_ki_protection
     async def _hold(self, info: HostInfo, holding: _Holding) -> None:
         started = trio.current_time()
         try:
@@ -198,6 +199,7 @@ class ConnectionPool:
         if host_id not in self._infos and self._core.is_idle(host_id):
             self._begin_closing(host_id)
 
+    @trio.lowlevel.enable_ki_protection
     async def close_idle(self) -> None:
         """Disconnect hosts that nobody has used for long; for ever."""
         while True:

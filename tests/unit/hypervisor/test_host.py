@@ -7,6 +7,7 @@ from atp_trio.errors import ConfigError, ConnectFailed, ConnectionLost, DomainNo
 from atp_trio.hypervisor.event import DomainLifecycle, DomainReboot, EventsMissed, Lifecycle, QemuMonitorEvent
 from atp_trio.hypervisor.host import open_host
 from atp_trio.hypervisor.info import HostInfo
+from atp_trio.hypervisor.lanes import LaneConfig
 from atp_trio.supervision.backoff import ReconnectConfig
 from atp_trio.supervision.heartbeat import HeartbeatConfig
 from atp_trio.supervision.state import ConnectionState
@@ -186,6 +187,28 @@ async def test_streams_have_lanes_of_their_own(libvirt):
             assert one is not other
             assert await host.call(lambda connection: connection) not in {one.connection, other.connection}
         assert host.statistics().in_flight == 0
+
+
+async def test_a_streams_lane_given_back_after_a_reconnect_is_not_used_again(libvirt):
+    async with open_host("qemu:///system", load=libvirt.load, reconnect=QUICKLY) as host:
+        lane = await host.take_lane()
+        libvirt.connections[0].break_()
+        with trio.fail_after(5):
+            await host.states.wait_state(ConnectionState.DISCONNECTED)
+            await host.wait_connected()
+        host.give_lane_back(lane)
+        assert await host.call(lambda connection: connection) is not lane.connection
+        assert host.statistics().connections == 1
+
+
+async def test_streams_are_bounded(libvirt):
+    async with open_host("qemu:///system", load=libvirt.load, lanes=LaneConfig(streams=1)) as host:
+        async with host.keep_lane():
+            with trio.move_on_after(0.02) as scope:
+                await host.take_lane()
+            assert scope.cancelled_caught
+        async with host.keep_lane():
+            pass
 
 
 async def test_leaving_with_a_call_that_hangs(libvirt, wait_until):
