@@ -15,24 +15,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from atp_trio.errors import (
+    AgentUnavailable,
     AtpError,
     AuthenticationFailed,
     ChannelNotAvailable,
     ConfigError,
     ConnectFailed,
     ConnectionLost,
+    DomainNotFound,
+    HostNotFound,
+    HypervisorError,
     ImageError,
     LinkError,
     LocalProtocolError,
     MalformedMessage,
+    NotConnected,
     ProtocolError,
+    QgaError,
+    QmpError,
     RemoteProtocolError,
     TlsError,
     TransportError,
 )
 
 if TYPE_CHECKING:
+    from atp_trio.config import TransportConfig, load_config
+    from atp_trio.hypervisor.credentials import Credentials
+    from atp_trio.hypervisor.domain import Domain, DomainState
+    from atp_trio.hypervisor.event import (
+        AgentLifecycle,
+        DomainEvent,
+        DomainLifecycle,
+        DomainReboot,
+        EventsMissed,
+        QemuMonitorEvent,
+    )
+    from atp_trio.hypervisor.host import HostConnection, open_host
+    from atp_trio.hypervisor.info import HostInfo
+    from atp_trio.hypervisor.lanes import LaneConfig
+    from atp_trio.hypervisor.pool import ConnectionPool, open_pool
+    from atp_trio.hypervisor.pool_core import PoolConfig
+    from atp_trio.hypervisor.uri import HostUri
     from atp_trio.keyboard import Key, Layout, get_layout, layout_names, parse_chord
+    from atp_trio.protocols.base import Protocol
+    from atp_trio.protocols.qmp import QmpProtocol, open_qmp
     from atp_trio.spice.channels import (
         ChannelStatistics,
         CursorChannel,
@@ -60,18 +86,38 @@ if TYPE_CHECKING:
     from atp_trio.spice.messages.main import MouseMode
     from atp_trio.spice.streams.tls import SpiceTlsConfig
     from atp_trio.spice.streams.uri import SpiceUri
+    from atp_trio.supervision.backoff import ReconnectConfig
+    from atp_trio.supervision.degradation import ChannelsConfig
+    from atp_trio.supervision.heartbeat import HeartbeatConfig
+    from atp_trio.supervision.state import ConnectionState, StateChange
 
 _PLACES: Final = {
+    "AgentLifecycle": "hypervisor.event",
     "ChannelStatistics": "spice.channels",
     "ChannelType": "spice.messages.link",
+    "ChannelsConfig": "supervision.degradation",
+    "ConnectionPool": "hypervisor.pool",
+    "ConnectionState": "supervision.state",
+    "Credentials": "hypervisor.credentials",
     "CursorChannel": "spice.channels",
     "DamageReceiver": "spice.channels.damage",
     "DisplayChannel": "spice.channels",
     "DisplayStatistics": "spice.channels",
+    "Domain": "hypervisor.domain",
+    "DomainEvent": "hypervisor.event",
+    "DomainLifecycle": "hypervisor.event",
+    "DomainReboot": "hypervisor.event",
+    "DomainState": "hypervisor.domain",
+    "EventsMissed": "hypervisor.event",
     "Evidence": "spice.channels.watching",
+    "HeartbeatConfig": "supervision.heartbeat",
+    "HostConnection": "hypervisor.host",
+    "HostInfo": "hypervisor.info",
+    "HostUri": "hypervisor.uri",
     "ImageCompression": "spice.messages.image",
     "InputsChannel": "spice.channels",
     "Key": "keyboard",
+    "LaneConfig": "hypervisor.lanes",
     "Layout": "keyboard",
     "LiveScreen": "spice.channels.watching",
     "MainChannel": "spice.channels",
@@ -81,6 +127,11 @@ _PLACES: Final = {
     "MouseButton": "spice.messages.inputs",
     "MouseMode": "spice.messages.main",
     "Needle": "spice.imaging.search",
+    "PoolConfig": "hypervisor.pool_core",
+    "Protocol": "protocols.base",
+    "QemuMonitorEvent": "hypervisor.event",
+    "QmpProtocol": "protocols.qmp",
+    "ReconnectConfig": "supervision.backoff",
     "Recording": "spice.channels.recording",
     "Rect": "spice.messages.geometry",
     "Screenshot": "spice.imaging.screenshot",
@@ -89,10 +140,16 @@ _PLACES: Final = {
     "SpiceTlsConfig": "spice.streams.tls",
     "SpiceUri": "spice.streams.uri",
     "SpiceVmConnection": "spice.connection",
+    "StateChange": "supervision.state",
     "TextLine": "spice.imaging.ocr",
+    "TransportConfig": "config",
     "VideoCodecType": "spice.messages.display",
     "get_layout": "keyboard",
     "layout_names": "keyboard",
+    "load_config": "config",
+    "open_host": "hypervisor.host",
+    "open_pool": "hypervisor.pool",
+    "open_qmp": "protocols.qmp",
     "open_spice": "spice.connection",
     "parse_chord": "keyboard",
 }
@@ -100,23 +157,43 @@ _PLACES: Final = {
 __version__ = "0.1.0"
 
 __all__ = [
+    "AgentLifecycle",
+    "AgentUnavailable",
     "AtpError",
     "AuthenticationFailed",
     "ChannelNotAvailable",
     "ChannelStatistics",
     "ChannelType",
+    "ChannelsConfig",
     "ConfigError",
     "ConnectFailed",
     "ConnectionLost",
+    "ConnectionPool",
+    "ConnectionState",
+    "Credentials",
     "CursorChannel",
     "DamageReceiver",
     "DisplayChannel",
     "DisplayStatistics",
+    "Domain",
+    "DomainEvent",
+    "DomainLifecycle",
+    "DomainNotFound",
+    "DomainReboot",
+    "DomainState",
+    "EventsMissed",
     "Evidence",
+    "HeartbeatConfig",
+    "HostConnection",
+    "HostInfo",
+    "HostNotFound",
+    "HostUri",
+    "HypervisorError",
     "ImageCompression",
     "ImageError",
     "InputsChannel",
     "Key",
+    "LaneConfig",
     "Layout",
     "LinkError",
     "LiveScreen",
@@ -129,7 +206,15 @@ __all__ = [
     "MouseButton",
     "MouseMode",
     "Needle",
+    "NotConnected",
+    "PoolConfig",
+    "Protocol",
     "ProtocolError",
+    "QemuMonitorEvent",
+    "QgaError",
+    "QmpError",
+    "QmpProtocol",
+    "ReconnectConfig",
     "Recording",
     "Rect",
     "RemoteProtocolError",
@@ -139,13 +224,19 @@ __all__ = [
     "SpiceTlsConfig",
     "SpiceUri",
     "SpiceVmConnection",
+    "StateChange",
     "TextLine",
     "TlsError",
+    "TransportConfig",
     "TransportError",
     "VideoCodecType",
     "__version__",
     "get_layout",
     "layout_names",
+    "load_config",
+    "open_host",
+    "open_pool",
+    "open_qmp",
     "open_spice",
     "parse_chord",
 ]
