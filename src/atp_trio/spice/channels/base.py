@@ -23,6 +23,7 @@ import trio
 from atp_trio.errors import AtpError, ChannelNotAvailable, ConnectionLost, RemoteProtocolError
 from atp_trio.spice.channels.inbox import Inbox, log
 from atp_trio.spice.channels.outbox import Outbox
+from atp_trio.spice.channels.pace import Pace
 from atp_trio.spice.channels.session import Session
 from atp_trio.spice.channels.state import ChannelStatistics, Link, LinkTimings, Phase
 from atp_trio.spice.messages import base, display
@@ -256,7 +257,7 @@ class SpiceChannel:
             return
         self.server_caps, self.link_timings = link.server_caps, link.timings
         self._core, self._outbox = link.core, Outbox(link.stream)
-        self._inbox = Inbox(link.core, self._outbox, self._handle, self._batch_handled, self._handle_found)
+        self._inbox = Inbox(link.core, self._outbox, self._handle, self._batch_handled, self._handle_found, self._pace())
         try:
             # The tasks are protected: a KeyboardInterrupt is the caller's, who leaves in order. Raised in one of them it would
             # end the channel, or get lost where exceptions do.
@@ -322,6 +323,10 @@ class SpiceChannel:
     def _handle_found(self, core: ChannelCore) -> bool:  # noqa: ARG002
         """Handle what comes next as it lies in the receive buffer; whether that was done for anything."""
         return False
+
+    def _pace(self) -> Pace | None:
+        """What decides how many messages are gathered before they are handled; None where each may be waited for."""
+        return None
 
     def _handle(self, message: Message) -> Awaitable[None] | None:
         handler = self._handlers.get(type(message))

@@ -10,15 +10,17 @@ from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import trio
 
 from atp_trio.errors import ConfigError, LocalProtocolError
 from atp_trio.spice.channels.base import Connect, SpiceChannel
+from atp_trio.spice.channels.heavy import is_heavy, is_heavy_frame
 from atp_trio.spice.channels.inbox import log
 from atp_trio.spice.channels.main import MainChannel
+from atp_trio.spice.channels.pace import Pace
 from atp_trio.spice.channels.session import Session
 from atp_trio.spice.channels.state import Link
 from atp_trio.spice.channels.watching import WatchedChannel
@@ -30,17 +32,12 @@ from atp_trio.spice.imaging.screen import Damage
 from atp_trio.spice.imaging.stream import FRAMES, DisplayStream, DisplayStreams, StreamStatistics
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.display import DisplayCap, VideoCodecType
-from atp_trio.spice.messages.image import Image, ImageCompression, ImageType
+from atp_trio.spice.messages.image import ImageCompression
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.protocol.channel import ChannelCore
 from atp_trio.spice.protocol.stream_report import StreamReports
 from atp_trio.spice.wire import Message
 
-# A hop to a worker thread and back costs about 60 us, in which a compressed image of this many pixels is decoded.
-INLINE_PIXELS: Final = 16 * 1024
-# Copying is some thirty times as fast as decoding.
-INLINE_COPY_PIXELS: Final = 2 * 1024 * 1024
-COPIED: Final = (ImageType.BITMAP, ImageType.FROM_CACHE, ImageType.FROM_CACHE_LOSSLESS, ImageType.SURFACE)
 # How many of the newest latencies are kept.
 LATENCIES: Final = 65536
 
@@ -213,6 +210,9 @@ class DisplayChannel(WatchedChannel):
             )
         )
 
+    def _pace(self) -> Pace:
+        return Pace()
+
     def _handle_found(self, core: ChannelCore) -> bool:
         if self._drawing.locked() or (found := core.peek()) is None:
             return False
@@ -244,7 +244,10 @@ class DisplayChannel(WatchedChannel):
 
     def _is_heavy(self, message: Message) -> bool:
         """Whether drawing this would hold up the other tasks for longer than handing it to a thread."""
-        return self._streams.pixels(message) > INLINE_PIXELS if isinstance(message, FRAMES) else _is_heavy(message)
+        if isinstance(message, FRAMES):
+            stream = self._streams.live.get(message.id)
+            return stream is not None and is_heavy_frame(stream.codec, self._streams.pixels(message))
+        return is_heavy(message)
 
     async def _draw_in_thread(self, message: Message) -> None:
         """Draw without holding up the other tasks, once whatever the message refers to is there."""
@@ -298,7 +301,8 @@ class DisplayChannel(WatchedChannel):
         self._latencies.extend(repeat(now - self._inbox.received_at, drawn.messages))
         for watch in self._watches:
             watch.touch_all(drawn)
-        self._changed.unpark_all()
+        if self._changed:  # mostly nobody waits
+            self._changed.unpark_all()
 
     # --- video streams
 
@@ -332,19 +336,3 @@ class DisplayChannel(WatchedChannel):
     async def _inval_all_pixmaps(self, message: display.InvalAllPixmaps) -> None:
         await self._wait_for_channels(message)
         self.screen.apply(message)
-
-
-def _is_heavy(message: Message) -> bool:
-    """Whether drawing this would hold up the other tasks for longer than handing it to a thread."""
-    base: Any = getattr(message, "base", None)
-    if base is None:
-        return False
-    image: Image | None = getattr(message, "src_image", None)
-    copied = image is None or image.type in (
-        ImageType.BITMAP,
-        ImageType.FROM_CACHE,
-        ImageType.FROM_CACHE_LOSSLESS,
-        ImageType.SURFACE,
-    )
-    pixels = max(base.box.width * base.box.height, image.width * image.height if image else 0)
-    return bool(pixels > (INLINE_COPY_PIXELS if copied else INLINE_PIXELS))

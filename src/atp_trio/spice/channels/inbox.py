@@ -9,6 +9,7 @@ woken by the kernel and by Trio's loop, one task after the other, takes longer t
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
@@ -17,6 +18,7 @@ import trio
 
 from atp_trio.errors import ConnectionLost, UnexpectedMessage, UnknownMessage
 from atp_trio.spice.channels.outbox import Outbox
+from atp_trio.spice.channels.pace import PATIENCE, Pace
 from atp_trio.spice.protocol.channel import ChannelCore
 from atp_trio.spice.wire import Message
 
@@ -36,6 +38,11 @@ class _Turn:
 TURN: Final = _Turn()
 
 
+def _is_clock_going() -> bool:
+    """Whether Trio's clock goes by itself: one that a test moves lets no patience end."""
+    return trio.lowlevel.current_clock().deadline_to_sleep_time(trio.current_time() + PATIENCE) <= 2 * PATIENCE
+
+
 class Inbox:
     """The input of one channel.
 
@@ -46,6 +53,7 @@ class Inbox:
         handled: Called when all that was there has been handled.
         handle_found: Handles messages as they lie in the receive buffer, as many as it can of those that come next; gives
             whether there were any.
+        pace: Where messages that come one by one may be gathered, what decides how many.
 
     Attributes:
         received_at: When (`time.perf_counter`) the messages that are being handled were received.
@@ -59,6 +67,7 @@ class Inbox:
         handle: Callable[[Message], Awaitable[None] | None],
         handled: Callable[[], None],
         handle_found: Callable[[ChannelCore], bool] = lambda _: False,
+        pace: Pace | None = None,
     ) -> None:
         self.received_at = 0.0
         self.handling_seconds = 0.0
@@ -67,6 +76,7 @@ class Inbox:
         self._handle = handle
         self._handled = handled
         self._handle_found = handle_found
+        self._pace = pace
         self._sleeps = False  # the reader waits for the kernel and holds no view of the buffer
         self._slice_ends = 0.0
 
@@ -77,19 +87,37 @@ class Inbox:
             ConnectionLost: The connection broke, or the peer closed it.
             MalformedMessage: The peer sent nonsense.
         """
+        if not _is_clock_going():
+            self._pace = None
+        while True:
+            waiting = None
+            with trio.CancelScope() as patience:
+                waiting = await self._serve(patience)
+            # Out of reach of the patience, which may have ended in the moment in which something came.
+            if waiting is not None:
+                started = time.perf_counter()
+                await waiting
+                self.handling_seconds += time.perf_counter() - started
+            elif not self._outbox.has_room:
+                # A peer that only asks and never reads is not listened to.
+                await self._outbox.wait_room()
+            elif self._pace is not None:
+                self._pace.quiet()
+
+    async def _serve(self, patience: trio.CancelScope) -> Awaitable[None] | None:
+        """Receive and handle, until something has to be waited for, or the patience has ended, or the outbox has no room."""
         while True:
             started = time.perf_counter()
             self._slice_ends = started + SLICE
-            while (waiting := self._take()) is not None:
-                self.flush()
-                await waiting
-                self._slice_ends = time.perf_counter() + SLICE
+            waiting = self._take()
             self.flush()
             self.handling_seconds += time.perf_counter() - started
+            if waiting is not None:
+                return waiting
             self._handled()
-            # A peer that only asks and never reads is not listened to.
-            await self._outbox.wait_room()
-            self._came(await self._receive())
+            if not self._outbox.has_room:
+                return None
+            self._came(await self._receive(patience))
 
     def look(self) -> None:
         """From a caller's task: take what has come, unless the reader is at work. Only where no handler has to wait.
@@ -116,11 +144,16 @@ class Inbox:
         if pieces:
             self._outbox.put(pieces)
 
-    async def _receive(self) -> int:
+    async def _receive(self, patience: trio.CancelScope) -> int:
         stream = self._outbox.stream
         if not stream.can_receive_nowait:
             return await stream.receive_into(self._core.free_space())
         while True:
+            low_water = self._pace.low_water(self._core.ack.room) if self._pace else 1
+            if stream.set_receive_low_water(low_water) and low_water > 1:
+                patience.deadline = trio.current_time() + PATIENCE
+            elif patience.deadline < math.inf:
+                patience.deadline = math.inf
             self._sleeps = True
             try:
                 await stream.wait_receivable()
@@ -136,6 +169,9 @@ class Inbox:
             raise ConnectionLost("the server closed the connection")
         self.received_at = time.perf_counter()
         self._outbox.heard()
+        if self._pace is not None:
+            traffic = self._core.traffic
+            self._pace.look(self.received_at, traffic.messages_received, traffic.bytes_received)
         self._core.received(count)
 
     def _take(self) -> Awaitable[None] | None:

@@ -46,6 +46,9 @@ class ChannelStream(Protocol):
     async def wait_receivable(self) -> None:
         """Wait until `receive_nowait` may find something."""
 
+    def set_receive_low_water(self, size: int) -> bool:
+        """Let `wait_receivable` wait for so many bytes, or the end; gives whether it will."""
+
     def receive_nowait(self, buffer: memoryview) -> int | None:
         """Receive what is there; gives how many bytes, 0 at the end of the stream, None if there is nothing now."""
 

@@ -74,7 +74,8 @@ class Session:
 
     def changed(self) -> None:
         """Something that another channel may wait for has happened."""
-        self._changed.unpark_all()
+        if self._changed:  # mostly nobody waits
+            self._changed.unpark_all()
 
     def begin_caches(self) -> None:
         """Begin with an empty cache and dictionary, as a server does when the last display that shared them has closed.

@@ -69,6 +69,12 @@ class AckWindow:
     left: int = 0
     acks: int = 0
 
+    @property
+    def room(self) -> int | None:
+        """How many messages the sender may certainly send before it waits for our next ACK; None where it does not wait."""
+        # Two windows, as in `SendWindow`, less what came since our last.
+        return self.window + self.left if self.window else None
+
     def set(self, generation: int, window: int) -> None:
         """A SET_ACK came."""
         self.generation, self.window, self.left = generation, window, window
@@ -304,7 +310,7 @@ class ChannelCore:
 
     def _acknowledge(self, messages: int) -> None:
         for _ in range(self.ack.count(messages)):
-            self.send(base.Ack())
+            self._put(_ACK, _EMPTY)
 
     def peek(self) -> FoundMessages | None:
         """The messages that come next, if any are there: some of them may be handled as they lie, and then passed with `skip`.
@@ -334,8 +340,12 @@ class ChannelCore:
         """
         if not 0 <= count <= length_hint(self._rows) or self._outer is not None:
             raise LocalProtocolError(f"{count} messages cannot be skipped")
-        for _, _, _, _, serial in islice(self._rows, count):
-            self._serial_in = max(serial, self._serial_in + 1)
+        if self._mini_header:
+            next(islice(self._rows, count, count), None)
+            self._serial_in += count
+        else:
+            for _, _, _, _, serial in islice(self._rows, count):
+                self._serial_in = max(serial, self._serial_in + 1)
         self.last_serial = self._serial_in
         self.traffic.messages_received += count
         self._acknowledge(count)
@@ -457,3 +467,5 @@ class ChannelCore:
 # Above this, one more call of send costs less than copying.
 _LARGE: Final = 32 * 1024
 _LIST: Final = base.List.numbers[Role.SERVER]
+_ACK: Final = base.Ack.numbers[Role.CLIENT]
+_EMPTY: Final = (b"",)

@@ -71,6 +71,14 @@ class ByteStream(trio.abc.Stream):
         """
         raise NotImplementedError(f"{type(self).__name__} cannot receive without waiting")
 
+    def set_receive_low_water(self, size: int) -> bool:  # noqa: ARG002 - the default cannot
+        """From now on, let `wait_receivable` wait until so many bytes are there, or the end of the stream, or an error.
+
+        Returns:
+            Whether the stream can do that. One that cannot goes on waiting for any byte.
+        """
+        return False
+
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:  # noqa: ARG002 - the default takes nothing
         """Send without waiting.
 

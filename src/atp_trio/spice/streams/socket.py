@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from typing import Self
 
 import trio
@@ -27,7 +28,7 @@ class SocketStream(ByteStream, trio.abc.HalfCloseableStream):
         address: Where the peer is, for people to read.
     """
 
-    __slots__ = ("_address", "_is_drained", "_senders", "_socket", "_stream")
+    __slots__ = ("_address", "_has_low_water", "_is_drained", "_low_water", "_senders", "_socket", "_stream")
 
     def __init__(self, sock: socket.socket, *, address: str) -> None:
         sock.setblocking(False)
@@ -36,6 +37,8 @@ class SocketStream(ByteStream, trio.abc.HalfCloseableStream):
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self._senders = 0
         self._is_drained = False
+        self._low_water = 1
+        self._has_low_water = sys.platform == "linux" and sock.family in (socket.AF_INET, socket.AF_INET6)
 
     @classmethod
     def adopt(cls, stream: trio.SocketStream, *, address: str) -> Self:
@@ -84,6 +87,18 @@ class SocketStream(ByteStream, trio.abc.HalfCloseableStream):
         # Less than there was room for: the next call need not ask the kernel in vain, it waits.
         self._is_drained = received < len(buffer)
         return received
+
+    def set_receive_low_water(self, size: int) -> bool:
+        """As in `ByteStream`; TCP can, where the kernel knows SO_RCVLOWAT for waiting too (Linux)."""
+        if not self._has_low_water:
+            return False
+        if size != self._low_water:
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+            except OSError as error:
+                raise self._broken(error) from error
+            self._low_water = size
+        return True
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         """As in `ByteStream`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
 
@@ -13,10 +14,11 @@ from atp_trio.errors import ConnectionLost, MalformedMessage
 from atp_trio.spice.channels import inbox as inbox_module
 from atp_trio.spice.channels.inbox import Inbox
 from atp_trio.spice.channels.outbox import Outbox
+from atp_trio.spice.channels.pace import PATIENCE, Pace
 from atp_trio.spice.messages import base, inputs
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.protocol.channel import ChannelCore
-from atp_trio.spice.streams.base import AdaptedStream
+from atp_trio.spice.streams.base import AdaptedStream, ByteStream
 from atp_trio.spice.streams.socket import SocketStream
 from atp_trio.spice.wire import Role
 
@@ -181,4 +183,164 @@ async def test_handling_time_is_counted(peer, nursery):
     await trio.testing.wait_all_tasks_blocked()
     assert peer.inbox.handling_seconds >= 1e-3
     assert peer.batches == 2  # one when it began, with nothing there yet
+    nursery.cancel_scope.cancel()
+
+
+class GatheringStream(ByteStream):
+    """A stream in memory that waits for as many bytes as it is told."""
+
+    address = "memory"
+    can_receive_nowait = True
+
+    def __init__(self):
+        self.data = b""
+        self.low_water = 1
+        self.arrived = trio.lowlevel.ParkingLot()
+
+    def come(self, data):
+        self.data += data
+        if len(self.data) >= self.low_water:
+            self.arrived.unpark_all()
+
+    def set_receive_low_water(self, size):
+        self.low_water = size
+        return True
+
+    async def wait_receivable(self):
+        await trio.lowlevel.checkpoint()
+        while len(self.data) < self.low_water:
+            await self.arrived.park()
+
+    def receive_nowait(self, buffer):
+        taken, self.data = self.data[: len(buffer)], self.data[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken) or None
+
+    async def send_all(self, data): ...
+
+    async def wait_send_all_might_not_block(self): ...
+
+    async def receive_some(self, max_bytes=None): ...
+
+    async def aclose(self): ...
+
+
+class Gathering:
+    """An inbox that gathers, and when it handled what."""
+
+    def __init__(self, monkeypatch):
+        # The jumping clock counts as one that goes by itself, and messages are received at its times.
+        monkeypatch.setattr(inbox_module, "_is_clock_going", lambda: True)
+        monkeypatch.setattr(inbox_module.time, "perf_counter", trio.current_time)
+        self.stream, self.handled = GatheringStream(), []
+        self.server = ChannelCore(Role.SERVER, ChannelType.INPUTS, mini_header=True)
+        core = ChannelCore(Role.CLIENT, ChannelType.INPUTS, mini_header=True)
+        self.inbox = Inbox(core, Outbox(self.stream), self.handle, lambda: None, pace=Pace())
+        self.waits_for = None
+
+    def handle(self, message):
+        self.handled.append(trio.current_time())
+        return self.waits_for() if self.waits_for else None
+
+    def say(self):
+        if not self.server.traffic.messages_sent:
+            self.server.send(inputs.Init(modifiers=0))
+        self.server.send(inputs.KeyModifiers(modifiers=0))
+        self.stream.come(b"".join(self.server.data_to_send()))
+
+    async def say_steadily(self, count=100):
+        for _ in range(count):
+            await trio.sleep(1e-3)
+            self.say()
+
+
+@pytest.fixture
+async def gathering(nursery, monkeypatch):
+    gathering = Gathering(monkeypatch)
+    nursery.start_soon(gathering.inbox.run)
+    await trio.testing.wait_all_tasks_blocked()
+    yield gathering
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_steady_stream_is_gathered(autojump_clock, gathering):
+    await gathering.say_steadily()
+    assert len(set(gathering.handled)) < 50
+    latest = gathering.handled[-50:]
+    assert max(b - a for a, b in itertools.pairwise(latest)) <= PATIENCE
+
+
+async def test_the_last_of_a_stream_waits_no_longer_than_the_patience(autojump_clock, gathering):
+    await gathering.say_steadily(101)
+    assert gathering.stream.low_water > 1
+    last = trio.current_time()
+    await trio.sleep(1)
+    assert len(gathering.handled) == 102
+    assert gathering.handled[-1] - last <= PATIENCE
+
+
+async def test_the_first_after_a_quiet_time_is_not_waited_for(autojump_clock, gathering):
+    await gathering.say_steadily()
+    await trio.sleep(1)
+    for _ in range(3):
+        gathering.say()
+        await trio.testing.wait_all_tasks_blocked()
+        assert gathering.handled[-1] == trio.current_time()
+        await trio.sleep(1)
+
+
+async def test_a_handler_that_waits_is_not_cut_short(autojump_clock, gathering):
+    await gathering.say_steadily()
+    done = []
+
+    async def wait():
+        await trio.sleep(1)
+        done.append(True)
+
+    gathering.waits_for = wait
+    gathering.say()
+    await trio.sleep(60)
+    assert len(done) >= 1
+    assert len(gathering.handled) == 102
+
+
+async def test_a_handler_is_not_cut_short_by_a_patience_that_ended_meanwhile(autojump_clock, gathering):
+    await gathering.say_steadily(101)
+    assert gathering.stream.low_water > 1
+    done = []
+
+    async def wait():
+        await trio.sleep(1)
+        done.append(True)
+
+    before = len(gathering.handled)
+    gathering.waits_for = wait
+    while len(gathering.stream.data) < gathering.stream.low_water:
+        gathering.say()
+    autojump_clock.jump(2 * PATIENCE)  # before the reader, which was woken, gets its turn
+    await trio.sleep(60)
+    assert len(done) == len(gathering.handled) - before > 0
+    assert len(gathering.handled) == gathering.server.traffic.messages_sent
+
+
+async def test_leaving_ends_a_reader_that_gathers(autojump_clock, monkeypatch):
+    gathering = Gathering(monkeypatch)
+    with trio.move_on_after(0.1) as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(gathering.inbox.run)
+            await gathering.say_steadily(1000)
+    assert scope.cancelled_caught
+
+
+async def test_a_clock_that_a_test_moves_lets_nothing_be_gathered(mock_clock, nursery, monkeypatch):
+    gathering = Gathering(monkeypatch)
+    monkeypatch.undo()
+    nursery.start_soon(gathering.inbox.run)
+    for _ in range(30):
+        time.sleep(1e-3)  # noqa: ASYNC251 - the other tasks are waited for below
+        mock_clock.jump(1e-3)
+        gathering.say()
+        await trio.testing.wait_all_tasks_blocked()
+    assert gathering.stream.low_water == 1
+    assert len(gathering.handled) == 31
     nursery.cancel_scope.cancel()

@@ -111,6 +111,18 @@ def test_one_ack_for_every_window_of_messages(window, messages, acks):
     assert core.ack.acks == acks
 
 
+def test_the_room_is_what_a_server_may_send_before_it_waits_for_our_ack():
+    core = client()
+    assert core.ack.room is None  # it never waits
+    given(core, set_ack(1, 3))
+    rooms = []
+    for _ in range(7):
+        rooms.append(core.ack.room)
+        given(core, A_NOTIFY)
+    # Two windows, less what came since the last ACK.
+    assert rooms == [6, 5, 4, 6, 5, 4, 6]
+
+
 def test_the_set_ack_that_changes_a_window_counts_in_the_old_one():
     core = client()
     given(core, set_ack(1, 2) + A_NOTIFY)

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+import sys
 
 import pytest
 import trio
@@ -260,3 +261,42 @@ async def test_adopting_takes_the_socket_from_trio(family):
         assert theirs.socket.fileno() == -1
         await ours.send_all(b"x")
         assert await peer.receive_some() == b"x"
+
+
+async def test_a_low_water_is_waited_for(pair, family):
+    left, right = pair
+    if not right.set_receive_low_water(100):
+        assert family == "unix" or sys.platform != "linux"
+        return
+    await left.send_all(bytes(99))
+    buffer = bytearray(1000)
+    assert await right.receive_into(memoryview(buffer)) == 99  # it may be there already
+    await left.send_all(bytes(99))
+    with trio.move_on_after(0) as scope:
+        await right.wait_receivable()
+    assert scope.cancelled_caught
+    # Who does not wait gets what is there, and who asks for any byte is woken by what is there already.
+    assert right.receive_nowait(memoryview(buffer)[:9]) == 9
+    right._is_drained = True
+    assert right.set_receive_low_water(1)
+    await right.wait_receivable()
+    assert right.receive_nowait(memoryview(buffer)) == 90
+
+
+async def test_the_end_comes_through_a_low_water(pair, family):
+    left, right = pair
+    right.set_receive_low_water(100)
+    right._is_drained = True
+    left.close()
+    await right.wait_receivable()
+    assert right.receive_nowait(memoryview(bytearray(10))) == 0
+
+
+async def test_a_closed_stream_takes_no_low_water(pair, family):
+    _, right = pair
+    right.close()
+    if family == "tcp" and sys.platform == "linux":
+        with pytest.raises(trio.ClosedResourceError):
+            right.set_receive_low_water(2)
+    else:
+        assert not right.set_receive_low_water(2)

@@ -1,0 +1,63 @@
+"""How much of a steady stream of messages to let come before looking at it again.
+
+Being woken costs a program some 80 us of CPU time, in which tens of small messages are handled. A server that draws all the time
+sends them one by one; so where many come, the kernel is asked to gather some of them (SO_RCVLOWAT) and wakes the reader once.
+
+What may be gathered is bounded by three things. What the server sends at this rate in `GATHER`, as that is how late a picture may
+become. Half of what the server may send before it waits for an ACK, so that it never does. And a rate below which there is
+nothing to gain. A wait that did not bring as much in `PATIENCE` ends the gathering, so the first message after a quiet time is
+never waited on, and the last before one for no longer than that.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+# Seconds. A picture of 60 a second is shown for 17 ms; and a wait is rarely cut short at twice the rate's jitter.
+GATHER: Final = 4e-3
+PATIENCE: Final = 6e-3
+# Seconds over which the rate is measured: a stream is steady when it has lasted so long.
+MEASURE: Final = 10e-3
+# Fewer messages than these are not worth gathering.
+FEWEST: Final = 2
+# Bytes, half of what the kernel holds for a socket unless it is told otherwise.
+MOST_BYTES: Final = 128 * 1024
+
+
+class Pace:
+    """The rate at which one channel receives."""
+
+    def __init__(self) -> None:
+        self._since = -math.inf  # when measuring began
+        self._messages = 0  # how many there were by then
+        self._bytes = 0
+        self._rate = 0.0  # messages a second, as last measured
+        self._size = 0.0  # bytes a message
+        self._is_quiet = False
+
+    def look(self, now: float, messages: int, size: int) -> None:
+        """The channel has received: so many messages and bytes in all, what is new not counted."""
+        self._is_quiet = False
+        elapsed = now - self._since
+        if elapsed >= MEASURE:
+            new = messages - self._messages
+            self._rate, self._size = new / elapsed, (size - self._bytes) / max(new, 1)
+            self._since, self._messages, self._bytes = now, messages, size
+
+    def quiet(self) -> None:
+        """Less came than was waited for: what comes next is not to wait. The rate is what it is with this pause."""
+        self._is_quiet = True
+
+    def low_water(self, room: int | None) -> int:
+        """How many bytes are to be there before the reader is woken; 1 for any.
+
+        Args:
+            room: How many messages the server may certainly send before it waits for us; None where it does not.
+        """
+        messages = self._rate * GATHER
+        if room is not None and messages > room / 2:
+            messages = room / 2
+        if messages < FEWEST or self._is_quiet:
+            return 1
+        return min(int(messages * self._size), MOST_BYTES)

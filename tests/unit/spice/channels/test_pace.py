@@ -1,0 +1,74 @@
+"""How much is gathered, by rate, size and window."""
+
+from __future__ import annotations
+
+import pytest
+
+from atp_trio.spice.channels.pace import FEWEST, GATHER, MEASURE, MOST_BYTES, PATIENCE, Pace
+
+
+def steady(pace, rate, size, *, begin=0.0, messages=0, seconds=0.1):
+    """Let so many messages of a size come a second, one a read; gives when and how many in all."""
+    for number in range(1, int(rate * seconds) + 1):
+        pace.look(begin + number / rate, messages + number, (messages + number) * size)
+    return begin + seconds, messages + int(rate * seconds)
+
+
+def test_nothing_is_gathered_before_a_rate_is_known():
+    pace = Pace()
+    assert pace.low_water(None) == 1
+    pace.look(5.0, 1000, 100_000)
+    pace.look(5.0 + MEASURE / 2, 1100, 110_000)
+    assert pace.low_water(None) == 1
+
+
+def test_what_comes_in_the_time_is_gathered():
+    pace = Pace()
+    steady(pace, 2000, 1000)
+    assert pace.low_water(None) == pytest.approx(2000 * GATHER * 1000, rel=0.1)
+
+
+def test_few_messages_are_not_worth_it():
+    pace = Pace()
+    steady(pace, 0.9 * FEWEST / GATHER, 1000)
+    assert pace.low_water(None) == 1
+
+
+@pytest.mark.parametrize("room", [20, 33, 40])
+def test_the_server_is_never_made_to_wait_for_an_ack(room):
+    pace = Pace()
+    steady(pace, 100_000, 50)
+    assert pace.low_water(room) <= room / 2 * 50
+    assert pace.low_water(room) >= room / 2 * 45
+    assert pace.low_water(2 * FEWEST - 1) == 1
+
+
+def test_the_kernel_is_asked_for_no_more_than_it_holds():
+    pace = Pace()
+    steady(pace, 1000, 1_000_000)
+    assert pace.low_water(None) == MOST_BYTES
+
+
+def test_after_a_wait_in_vain_the_next_message_is_not_waited_for():
+    pace = Pace()
+    now, messages = steady(pace, 2000, 100)
+    pace.quiet()
+    assert pace.low_water(None) == 1
+    # It was a hiccup: the stream goes on, and so does the gathering.
+    now, messages = steady(pace, 2000, 100, begin=now + PATIENCE, messages=messages, seconds=2 * MEASURE)
+    assert pace.low_water(None) > 1
+
+
+def test_the_rate_of_before_a_pause_is_forgotten():
+    pace = Pace()
+    now, messages = steady(pace, 2000, 100)
+    pace.quiet()
+    pace.look(now + 1.0, messages + 1, (messages + 1) * 100)
+    assert pace.low_water(None) == 1
+
+
+def test_a_stream_of_nothing_but_bytes_is_no_rate():
+    pace = Pace()
+    for number in range(100):  # one large message, received in parts
+        pace.look(number / 1000, 0, number * 65536)
+    assert pace.low_water(None) == 1
