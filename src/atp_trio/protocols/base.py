@@ -119,9 +119,10 @@ class Protocol(abc.ABC, Generic[TargetT, SentT, ReceivedT]):
         try:
             with scope:
                 async with self._open(domain):
-                    scope.shield = True
-                    self._is_connected = True
                     task_status.started()
+                    # A `connect` that was cancelled meanwhile is still waiting: shielded, this would never end.
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    scope.shield = self._is_connected = True
                     await trio.sleep_forever()
             if not scope.shield:
                 raise ConnectionLost("it was disconnected while it was being connected")

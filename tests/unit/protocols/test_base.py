@@ -193,3 +193,24 @@ async def test_a_cancelled_disconnect_disconnects_all_the_same(autojump_clock):
         await trio.testing.wait_all_tasks_blocked()
         assert log == ["open", "closed"]
         await echo.connect(log)
+
+
+async def test_a_connect_cancelled_at_the_very_moment_it_succeeds():
+    log = []
+
+    class Late(Echo):
+        @asynccontextmanager
+        async def _open(self, domain):
+            async with super()._open(domain):
+                scope.cancel()
+                yield
+
+    with trio.fail_after(5):
+        async with Late() as echo:
+            with trio.CancelScope() as scope:
+                await echo.connect(log)
+            assert scope.cancelled_caught
+            assert not echo.is_connected
+            assert log == ["open", "closed"]
+            await echo.connect([])
+            assert echo.is_connected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 
@@ -382,3 +383,42 @@ async def test_reaches_sockets(nursery, monitor_pair, tmp_path, kind):
         assert await qmp.execute("x") == kind
     gc.collect()  # nothing is left open: ResourceWarning is an error
     nursery.cancel_scope.cancel()
+
+
+async def test_cancelling_connect_at_every_step_leaves_nothing_open(monitor_pair):
+    finished = []
+
+    async def greet(monitor):
+        with contextlib.suppress(AssertionError, trio.BrokenResourceError):  # the client has gone
+            await monitor.greet()
+
+    for steps in range(40):
+        ours, monitor = monitor_pair()
+        async with trio.open_nursery() as nursery, QmpProtocol() as qmp:
+            nursery.start_soon(greet, monitor)
+            with trio.CancelScope() as scope:
+                nursery.start_soon(cancel_after, steps, scope)
+                await trio.lowlevel.checkpoint()
+                await qmp.connect(ours)
+            finished.append(not scope.cancelled_caught)
+            assert qmp.is_connected == finished[-1]
+            nursery.cancel_scope.cancel()
+        if steps > 1:  # before, it had not begun
+            with pytest.raises((trio.ClosedResourceError, trio.BrokenResourceError)):
+                await ours.send_all(b"x")
+        await ours.aclose()
+    assert not finished[0]
+    assert finished[-1]
+
+
+async def test_cancelling_a_listener_at_every_step(connected):
+    async with connected() as (qmp, monitor):
+        for steps in range(8):
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery, qmp.events() as events:
+                    nursery.start_soon(cancel_after, steps, scope)
+                    await events.receive()
+            assert scope.cancelled_caught
+        async with qmp.events() as events:
+            await monitor.send({"event": "STOP"})
+            assert (await events.receive()).name == "STOP"
