@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("atp_trio/py.typed", "atp_trio/keyboard/compose.json", "atp_trio/keyboard/layouts/us.json", "_spice_codec.abi3.so")
+SHIPPED = (
+    "atp_trio/py.typed",
+    "atp_trio/keyboard/compose.json",
+    "atp_trio/keyboard/layouts/us.json",
+    "atp_trio/testing/guest/echo.c",
+    "_spice_codec.abi3.so",
+)
 PROGRAM = """
 import pathlib, trio, atp_trio, _spice_codec
 from atp_trio.testing.server import open_spice_server
