@@ -58,9 +58,12 @@ n=$((n-1)); for i in $(seq 15); do put; done
 """,
         "usr/bin/obey": """#!/bin/sh
 export PATH=/usr/bin HOME=/
-grep -q '^1: uart:1' /proc/tty/driver/serial || exec sleep 1000000
-stty -echo </dev/ttyS1
-exec sh </dev/ttyS1 >/dev/null 2>&1
+wait() { touch /tmp/obeying; exec sleep 1000000; }
+grep -q '^1: uart:1' /proc/tty/driver/serial || wait
+exec </dev/ttyS1
+stty -echo
+touch /tmp/obeying
+exec sh >/dev/null 2>&1
 """,
         "usr/bin/listen": """#!/bin/sh
 for device in /sys/class/input/event*; do
@@ -72,6 +75,7 @@ done
 """,
     },
     services=("- /usr/bin/obey",),
+    ready="[ -e /tmp/obeying ]",
 )
 
 SettleScreen = Callable[[SpiceVmConnection, Qemu], Awaitable[npt.NDArray[np.uint32]]]
