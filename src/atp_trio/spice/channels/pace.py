@@ -3,10 +3,10 @@
 Being woken costs a program some 80 us of CPU time, in which tens of small messages are handled. A server that draws all the time
 sends them one by one; so where many come, the kernel is asked to gather some of them (SO_RCVLOWAT) and wakes the reader once.
 
-What may be gathered is bounded by three things. What the server sends at this rate in `GATHER`, as that is how late a picture may
-become. Half of what the server may send before it waits for an ACK, so that it never does. And a rate below which there is
-nothing to gain. A wait that did not bring as much in `PATIENCE` ends the gathering, so the first message after a quiet time is
-never waited on, and the last before one for no longer than that.
+What may be gathered is bounded by three things: what the server sends at this rate in `GATHER`, as that is how late a picture may
+become; what comes until an ACK is due, so that the server never waits for one; and the rates at which there is something to gain. A
+wait that did not bring as much in `PATIENCE` ends the gathering, so the first message after a quiet time is never waited on, and
+the last before one for no longer than that.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ PATIENCE: Final = 6e-3
 MEASURE: Final = 10e-3
 # Fewer messages than these are not worth gathering.
 FEWEST: Final = 2
+# Messages a second. Beyond, a server sends what it can: bunches come by themselves, and it is us who are waited for.
+FASTEST: Final = 10_000
 # Bytes, half of what the kernel holds for a socket unless it is told otherwise.
 MOST_BYTES: Final = 128 * 1024
 
@@ -53,11 +55,11 @@ class Pace:
         """How many bytes are to be there before the reader is woken; 1 for any.
 
         Args:
-            room: How many messages the server may certainly send before it waits for us; None where it does not.
+            room: How many messages may be let come without making the server wait for an ACK; None for any.
         """
         messages = self._rate * GATHER
-        if room is not None and messages > room / 2:
-            messages = room / 2
-        if messages < FEWEST or self._is_quiet:
+        if room is not None and messages > room:
+            messages = room
+        if messages < FEWEST or self._rate > FASTEST or self._is_quiet:
             return 1
         return min(int(messages * self._size), MOST_BYTES)

@@ -71,9 +71,14 @@ class AckWindow:
 
     @property
     def room(self) -> int | None:
-        """How many messages the sender may certainly send before it waits for our next ACK; None where it does not wait."""
-        # Two windows, as in `SendWindow`, less what came since our last.
-        return self.window + self.left if self.window else None
+        """How many messages may be let come before they are received, so that the sender never waits for our ACK; None for any.
+
+        It waits after two windows (as in `SendWindow`) without an ACK. So there is time until our next is due, and where that is
+        soon, for half of what it may send until it waits.
+        """
+        if not self.window:
+            return None
+        return self.left if 2 * self.left >= self.window else (self.window + self.left) // 2
 
     def set(self, generation: int, window: int) -> None:
         """A SET_ACK came."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atp_trio.spice.channels.pace import FEWEST, GATHER, MEASURE, MOST_BYTES, PATIENCE, Pace
+from atp_trio.spice.channels.pace import FASTEST, FEWEST, GATHER, MEASURE, MOST_BYTES, PATIENCE, Pace
 
 
 def steady(pace, rate, size, *, begin=0.0, messages=0, seconds=0.1):
@@ -34,13 +34,18 @@ def test_few_messages_are_not_worth_it():
     assert pace.low_water(None) == 1
 
 
-@pytest.mark.parametrize("room", [20, 33, 40])
+@pytest.mark.parametrize("room", [10, 15, 20])
 def test_the_server_is_never_made_to_wait_for_an_ack(room):
     pace = Pace()
-    steady(pace, 100_000, 50)
-    assert pace.low_water(room) <= room / 2 * 50
-    assert pace.low_water(room) >= room / 2 * 45
-    assert pace.low_water(2 * FEWEST - 1) == 1
+    steady(pace, 9000, 50)
+    assert room * 45 <= pace.low_water(room) <= room * 50
+    assert pace.low_water(FEWEST - 1) == 1
+
+
+def test_a_server_that_sends_what_it_can_is_not_waited_for():
+    pace = Pace()
+    steady(pace, 1.1 * FASTEST, 50)
+    assert pace.low_water(None) == 1
 
 
 def test_the_kernel_is_asked_for_no_more_than_it_holds():
