@@ -3,10 +3,10 @@
 Being woken costs a program some 80 us of CPU time, in which tens of small messages are handled. A server that draws all the time
 sends them one by one; so where many come, the kernel is asked to gather some of them (SO_RCVLOWAT) and wakes the reader once.
 
-What may be gathered is bounded by three things: what the server sends at this rate in `GATHER`, as that is how late a picture may
-become; what comes until an ACK is due, so that the server never waits for one; and the rates at which there is something to gain. A
-wait that did not bring as much in `PATIENCE` ends the gathering, so the first message after a quiet time is never waited on, and
-the last before one for no longer than that.
+What may be gathered is bounded by three things: what the server sends at this rate in `GATHER`, as that is how late a picture
+may become; what comes until an ACK is due, so that the server never waits for one; and the rates at which there is something to
+gain. A wait that did not bring as much in `PATIENCE` ends the gathering, so the first message after a quiet time is never
+waited on, and the last before one for no longer than that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MEASURE: Final = 10e-3
 FEWEST: Final = 2
 # Messages a second. Beyond, a server sends what it can: bunches come by themselves, and it is us who are waited for.
 FASTEST: Final = 10_000
-# Bytes, half of what the kernel holds for a socket unless it is told otherwise.
+# Bytes; the kernel makes room for twice as many.
 MOST_BYTES: Final = 128 * 1024
 
 
