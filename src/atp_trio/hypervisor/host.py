@@ -303,8 +303,9 @@ class HostConnection:
         return Lane(self.uri, self.info.credentials, lost)
 
     def _lane_lost(self, lane: Lane) -> None:
-        # libvirtd that ends, or a network that breaks, takes all of them: so one is a sign for all.
-        if self._lanes.has(lane):
+        # libvirtd that ends, or a network that breaks, takes all of them: so one is a sign for all. But a stream's may end for
+        # reasons of its own: libvirtd gives one up whose guest does not read.
+        if lane is self._control or self._lanes.has(lane):
             self._lost.set()
 
 

@@ -127,14 +127,13 @@ class Lanes:
         return lane
 
     async def acquire_kept(self) -> Lane:
-        """A lane to be held for long, beside those of calls; otherwise as `acquire`."""
+        """A lane to be held for long, beside those of calls; otherwise as `acquire`.
+
+        Always a new one: those of calls stay, and tell by their end that the host is lost.
+        """
         self._check_open()
-        if self.free:
-            lane = self._take()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
-            lane = self._new()
-            await self._open(lane)
+        lane = self._new()
+        await self._open(lane)
         self.busy.pop(lane, None)
         self.kept.add(lane)
         self._notify()
@@ -154,8 +153,8 @@ class Lanes:
         self._notify()
 
     def has(self, lane: Lane) -> bool:
-        """Whether the lane is one of these, and they are still in use."""
-        return self.is_open and (lane in self.busy or lane in self.kept or lane in self.opening or lane in self.free)
+        """Whether the lane is one of those for calls, and they are still in use."""
+        return self.is_open and (lane in self.busy or lane in self.opening or lane in self.free)
 
     @property
     def count(self) -> int:

@@ -201,6 +201,16 @@ async def test_a_streams_lane_given_back_after_a_reconnect_is_not_used_again(lib
         assert host.statistics().connections == 1
 
 
+async def test_a_streams_lane_that_ends_is_no_loss_of_the_host(libvirt):
+    async with open_host("qemu:///system", load=libvirt.load, reconnect=QUICKLY) as host:
+        async with host.keep_lane() as lane:
+            lane.connection.break_()
+            await trio.testing.wait_all_tasks_blocked()
+            assert host.state is ConnectionState.CONNECTED
+        assert host.statistics().losses == 0
+        assert host.statistics().connections == 1
+
+
 async def test_streams_are_bounded(libvirt):
     async with open_host("qemu:///system", load=libvirt.load, lanes=LaneConfig(streams=1)) as host:
         async with host.keep_lane():
