@@ -10,7 +10,7 @@ from uuid import UUID
 
 import trio
 
-from atp_trio.errors import AtpError, ConnectionLost
+from atp_trio.errors import AtpError, ConnectionLost, DomainNotFound
 from atp_trio.hypervisor.calls import Calls, HostStatistics, Queue
 from atp_trio.hypervisor.domain import Domain
 from atp_trio.hypervisor.event import DomainEvent
@@ -173,7 +173,11 @@ class HostConnection:
             DomainNotFound: The host has none such.
             AtpError: What `call` raises.
         """
-        name, uuid = await self.run_on_lane(lambda lane: _look_up(lane, domain))
+        try:
+            name, uuid = await self.run_on_lane(lambda lane: _look_up(lane, domain))
+        except DomainNotFound as error:
+            # libvirt does not always say which.
+            raise DomainNotFound(f"{self.uri} has no domain {str(domain)!r}") from error.__cause__
         return Domain(self, name, uuid)
 
     async def domains(self) -> list[Domain]:
