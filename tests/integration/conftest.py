@@ -10,17 +10,23 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import pytest
 import trio
 
+from atp_trio.spice.channels import DisplayChannel
 from atp_trio.spice.connection import SpiceVmConnection
+from atp_trio.spice.messages.display import DrawCopy
+from atp_trio.spice.messages.image import ImageType
+from atp_trio.spice.wire import Role
 from atp_trio.testing.certificate import TlsFiles, make_tls_dir
 from atp_trio.testing.guest import STANDARD_PARTS, Guest, GuestUnavailable, Part, build_guest
 from atp_trio.testing.qemu import Qemu, SpiceOptions, missing
 
 HERE = Path(__file__).parent
+DRAW_COPY = DrawCopy.number(Role.SERVER)
 WITHIN = 20.0  # seconds; an emulated machine on a busy host
 
 # `draw`: one below the other, a flat colour, a machine's code, noise, smooth colours; and text over all of it. In blocks of
@@ -237,3 +243,43 @@ def run_in_guest() -> RunInGuest:
         pytest.fail(f"the guest's shell did not answer to {command!r}; on the serial port: {machine.serial_output()[before:]!r}")
 
     return run
+
+
+@attrs.frozen
+class Seen:
+    """An image that came."""
+
+    type: ImageType
+    size: int
+
+
+def _note_images(display: DisplayChannel) -> list[Seen]:
+    seen, screen = [], display.screen
+    apply, apply_found = screen.apply, screen.apply_found
+
+    def note(message):
+        if isinstance(message, DrawCopy):
+            image = message.src_image
+            seen.append(Seen(ImageType(image.type), len(getattr(image.payload, "data", b""))))
+
+    def note_and_apply(message, *, give_up=False):
+        damage = apply(message, give_up=give_up)
+        note(message)
+        return damage
+
+    def note_and_apply_found(table, row, buffer):
+        found = list(table)[row:]
+        drawn = apply_found(table, row, buffer)
+        for number, offset, size in found[: drawn.messages if drawn else 0]:
+            if number == DRAW_COPY:
+                note(DrawCopy.decode(buffer[offset : offset + size]))
+        return drawn
+
+    screen.apply, screen.apply_found = note_and_apply, note_and_apply_found
+    return seen
+
+
+@pytest.fixture(scope="session")
+def note_images() -> Callable[[DisplayChannel], list[Seen]]:
+    """Gives the images that come on a display from now on, whichever way they are drawn."""
+    return _note_images

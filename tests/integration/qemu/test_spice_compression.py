@@ -12,9 +12,7 @@ import pytest
 import trio
 
 from atp_trio.spice.connection import open_spice
-from atp_trio.spice.messages.display import DrawCopy
 from atp_trio.spice.messages.image import ImageCompression, ImageType
-from atp_trio.spice.wire import Role
 from atp_trio.testing.guest.image import Image
 from atp_trio.testing.qemu import SpiceOptions
 
@@ -22,7 +20,6 @@ WITHIN = 60
 ENOUGH = 35  # dB
 WIDTH, HEIGHT, ROW = 1024, 768, 4096
 DEVICES = {"qxl": "qxl-vga", "vga": f"VGA,xres={WIDTH},yres={HEIGHT}"}
-DRAW_COPY = DrawCopy.number(Role.SERVER)
 # For each key, a picture and the row it begins at. The shell has the rows above, `LABELS` go from the last photo downwards.
 STEPS = {
     "p": ("photo", 64),
@@ -132,40 +129,6 @@ CASES = [
 ]
 
 
-@attrs.frozen
-class Seen:
-    """An image that came."""
-
-    type: ImageType
-    size: int
-
-
-def note_images(display):
-    """The images that come from now on, whichever way they are drawn."""
-    seen, screen = [], display.screen
-    apply, apply_found = screen.apply, screen.apply_found
-
-    def note(message):
-        if isinstance(message, DrawCopy):
-            seen.append(Seen(ImageType(message.src_image.type), len(message.src_image.payload.data)))
-
-    def note_and_apply(message, *, give_up=False):
-        damage = apply(message, give_up=give_up)
-        note(message)
-        return damage
-
-    def note_and_apply_found(table, row, buffer):
-        found = list(table)[row:]
-        drawn = apply_found(table, row, buffer)
-        for number, offset, size in found[: drawn.messages if drawn else 0]:
-            if number == DRAW_COPY:
-                note(DrawCopy.decode(buffer[offset : offset + size]))
-        return drawn
-
-    screen.apply, screen.apply_found = note_and_apply, note_and_apply_found
-    return seen
-
-
 def psnr(ours, theirs):
     """Decibels, over the three colours; infinite for pictures that are the same."""
     channels = [
@@ -230,7 +193,7 @@ def machine(qemu, painter, request):
     indirect=["machine"],
     scope="module",
 )
-async def test_pictures(machine, case):
+async def test_pictures(machine, case, note_images):
     enough = ENOUGH if case.is_lossy else np.inf
     with trio.fail_after(WITHIN):
         async with open_spice(machine.uri) as vm:
