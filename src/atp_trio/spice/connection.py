@@ -9,17 +9,15 @@ leaves `open_spice` as it is, and an exception group means a bug of ours.
 
 from __future__ import annotations
 
-import inspect
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+import attrs
 import trio
 
-from atp_trio.errors import AtpError, ChannelNotAvailable, ConfigError, ConnectionLost, LinkNeedSecured, LocalProtocolError
+from atp_trio.errors import ChannelNotAvailable, ConnectionLost, LocalProtocolError
 from atp_trio.spice.channels import (
     CHANNELS,
     ChannelStatistics,
@@ -32,20 +30,18 @@ from atp_trio.spice.channels import (
 )
 from atp_trio.spice.channels.base import LEAVE_SECONDS
 from atp_trio.spice.channels.session import Session, SpiceLimits
-from atp_trio.spice.channels.state import Link, LinkTimings
+from atp_trio.spice.keeper import ChannelKeeper, Keeping
+from atp_trio.spice.linking import Linker, Password
 from atp_trio.spice.messages.link import ChannelType
 from atp_trio.spice.messages.main import MouseMode
-from atp_trio.spice.protocol.channel import ChannelCore
-from atp_trio.spice.protocol.link import ClientLink, Linked, TicketNeeded
-from atp_trio.spice.protocol.ticket import check_password, encrypt_ticket, is_prepared, prepare
-from atp_trio.spice.streams.base import ByteStream, StreamOpener, as_byte_stream
-from atp_trio.spice.streams.tcp import open_tcp_stream
-from atp_trio.spice.streams.tls import SpiceTlsConfig, open_tls_stream
-from atp_trio.spice.streams.unix import open_unix_stream
+from atp_trio.spice.protocol.ticket import is_prepared, prepare
+from atp_trio.spice.streams.base import StreamOpener
+from atp_trio.spice.streams.tls import SpiceTlsConfig
 from atp_trio.spice.streams.uri import SpiceUri
-from atp_trio.spice.wire import Role
-
-Password = str | bytes | Path | Callable[[], str | bytes | Awaitable[str | bytes]] | None
+from atp_trio.supervision.backoff import ReconnectConfig
+from atp_trio.supervision.degradation import ChannelsConfig
+from atp_trio.supervision.state import ConnectionState
+from atp_trio.supervision.watch import StateBoard
 
 DEFAULT_CHANNELS: Final = (ChannelType.DISPLAY, ChannelType.INPUTS, ChannelType.CURSOR)
 
@@ -55,23 +51,17 @@ class SpiceVmConnection:
 
     Attributes:
         uri: Where the server is; None where a function gives the streams.
+        states: The states of the channels that are kept, to be watched; empty where none are.
     """
 
-    def __init__(
-        self,
-        where: SpiceUri | StreamOpener,
-        password: Password,
-        tls: SpiceTlsConfig,
-        session: Session,
-        nursery: trio.Nursery,
-    ) -> None:
-        self.uri = where if isinstance(where, SpiceUri) else None
-        self._where = where
-        self._password = password
-        self._tls = tls
+    def __init__(self, linker: Linker, nursery: trio.Nursery, keeping: Keeping | None) -> None:
+        self.uri = linker.uri
+        self.states = StateBoard() if keeping is None else keeping.board
+        self._linker = linker
         self._nursery = nursery
-        self._session = session
-        self._secured: set[ChannelType] = set()
+        self._session = linker.session
+        self._keeper = None if keeping is None else ChannelKeeper(self, linker, keeping)
+        self._legacies: dict[tuple[int, int], object] = {}
         self._main: MainChannel | None = None
 
     def __repr__(self) -> str:
@@ -90,14 +80,37 @@ class SpiceVmConnection:
 
         Raises:
             ChannelNotAvailable: It is not open.
-            ConnectionLost: It was, but the connection has ended.
+            ConnectionLost: It was, but the connection has ended; NotConnected where it is being linked again.
         """
         channel = self._session.channels.get((channel_type, channel_id))
         if channel is not None and channel.is_open:
             return channel
         if self._main is not None and self._main.closed_by is not None:
             raise ConnectionLost(f"the connection has ended: {self._main.closed_by}") from self._main.closed_by
+        if self._keeper is not None:
+            self._keeper.check((channel_type, channel_id))
         raise ChannelNotAvailable(f"{channel_type.name.lower()}:{channel_id} is not open")
+
+    async def wait_channel(self, channel_type: ChannelType, channel_id: int = 0) -> SpiceChannel:
+        """An open channel; one that is being linked again is waited for.
+
+        Raises:
+            ChannelNotAvailable: It is not open, and nobody links it.
+            ConnectionLost: The connection has ended, or linking it was given up.
+
+        Cancellation: nothing is changed by it.
+        """
+        await trio.lowlevel.checkpoint()
+        source = self._keeper.get_source((channel_type, channel_id)) if self._keeper is not None else None
+        while source is not None and self.main.is_open:
+            change = await source.wait_state(ConnectionState.CONNECTED, ConnectionState.FAILED)
+            channel = self._session.channels.get((channel_type, channel_id))
+            if change.state is ConnectionState.FAILED or (channel is not None and channel.is_open):
+                break
+            if channel is not None:  # it has ended since
+                await channel.wait_closed()
+            await trio.lowlevel.checkpoint()
+        return self.get_channel(channel_type, channel_id)
 
     @property
     def main(self) -> MainChannel:
@@ -151,6 +164,8 @@ class SpiceVmConnection:
             if is_ours:
                 channel.close_soon()
             raise
+        if self._keeper is not None:
+            self._keeper.keep((channel_type, channel_id))
         return channel
 
     def _check_offered(self, channel_type: ChannelType, channel_id: int) -> None:
@@ -172,6 +187,8 @@ class SpiceVmConnection:
         """
         if channel_type is ChannelType.MAIN:
             raise LocalProtocolError("the main channel closes with the connection")
+        if self._keeper is not None:
+            self._keeper.forget((channel_type, channel_id))
         channel = self._session.channels.get((channel_type, channel_id))
         if channel is None:
             await trio.lowlevel.checkpoint()
@@ -183,6 +200,8 @@ class SpiceVmConnection:
 
         Cancellation: they close all the same, but main perhaps not last.
         """
+        if self._keeper is not None:
+            self._keeper.stop()
         channels = list(self._session.channels.values())
         for channel in channels:
             if channel is not self._main:
@@ -214,12 +233,24 @@ class SpiceVmConnection:
         """The counters of the channels that are open, by name (`display:0`)."""
         return {channel.name: channel.statistics() for channel in self.channels}
 
+    def relinks(self) -> Mapping[str, int]:
+        """How often channels that are kept were linked again, by name."""
+        return {} if self._keeper is None else self._keeper.relinks()
+
+    def latencies(self) -> Mapping[str, float]:
+        """How long channels that are kept took to give a sign of life when last asked, in seconds, by name."""
+        return {} if self._keeper is None else self._keeper.latencies()
+
     # --- linking
 
     async def _open(self, channels: Collection[ChannelType]) -> None:
         """Link main, and then the wanted channels, all at once."""
         main = await self.open_channel(ChannelType.MAIN)
         assert isinstance(main, MainChannel)
+        if self._keeper is not None:
+            await main.wait_offered()
+            self._nursery.start_soon(self._keeper.run)
+            return
         wanted = [one for one in await main.wait_offered() if one.type in channels and one.type is not ChannelType.MAIN]
         opening = [self._start(one.type, one.id) for one in wanted]
         for channel in opening:
@@ -240,6 +271,9 @@ class SpiceVmConnection:
         if channel is None:
             self._check_offered(channel_type, channel_id)
             channel = CHANNELS.get(channel_type, MessageChannel)(self._session, channel_type, channel_id)
+            legacy = self._legacies.pop(key, None)
+            if legacy is not None:
+                channel.inherit(legacy)
             self._session.channels[key] = channel
             if isinstance(channel, MainChannel):
                 self._main = channel
@@ -248,105 +282,13 @@ class SpiceVmConnection:
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self, channel: SpiceChannel) -> None:
-        await channel.run(self._connect)
+        await channel.run(self._linker.connect)
+        if channel.closed_by is not None or channel.link_timings is None:
+            self._legacies[channel.channel_type, channel.channel_id] = channel.leave_legacy()
         if channel is self._main:
             # The server has ended, or ends, the others too.
             for other in list(self._session.channels.values()):
                 other.close_soon(channel.closed_by)
-
-    async def _connect(self, channel: SpiceChannel) -> Link:
-        """Link a channel, over TLS if the URI says so or the server wants it."""
-        uri = self.uri
-        secure = uri is not None and uri.unix_path is None and (uri.port is None or channel.channel_type in self._secured)
-        try:
-            return await self._link(channel, secure=secure)
-        except LinkNeedSecured:
-            if secure or uri is None or uri.tls_port is None:
-                raise
-            self._secured.add(channel.channel_type)
-            return await self._link(channel, secure=True)
-
-    async def _link(self, channel: SpiceChannel, *, secure: bool) -> Link:
-        started = time.perf_counter()
-        stream = await self._open_stream(secure=secure)
-        try:
-            return await self._shake_hands(stream, channel, started)
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-
-    async def _open_stream(self, *, secure: bool) -> ByteStream:
-        uri = self._where
-        if not isinstance(uri, SpiceUri):
-            return as_byte_stream(await uri(), address="the given stream")
-        if uri.unix_path is not None:
-            return await open_unix_stream(uri.unix_path)
-        assert uri.host is not None
-        if secure:
-            assert uri.tls_port is not None
-            return await open_tls_stream(uri.host, uri.tls_port, self._tls)
-        assert uri.port is not None
-        return await open_tcp_stream(uri.host, uri.port)
-
-    async def _shake_hands(self, stream: ByteStream, channel: SpiceChannel, started: float) -> Link:
-        connected = time.perf_counter()
-        link = ClientLink(channel.channel_type, channel.channel_id, self._session.connection_id, channel_caps=channel.caps)
-        needed = await _next_event(stream, link)
-        assert isinstance(needed, TicketNeeded)
-        replied = time.perf_counter()
-        ticket = encrypt_ticket(needed.public_key, await self._get_password())
-        encrypted = time.perf_counter()
-        channel.sending_ticket()
-        link.send_ticket(ticket)
-        linked = await _next_event(stream, link)
-        assert isinstance(linked, Linked)
-        is_display = channel.channel_type is ChannelType.DISPLAY
-        core = ChannelCore(
-            Role.CLIENT,
-            channel.channel_type,
-            mini_header=linked.mini_header,
-            max_body=self._session.limits.message_bytes if is_display else None,
-            received=link.trailing_data,
-        )
-        timings = LinkTimings(connected - started, replied - connected, encrypted - replied, time.perf_counter() - encrypted)
-        return Link(stream, core, linked.channel_caps, timings)
-
-    async def _get_password(self) -> bytes:
-        """The password, asked for anew for every link: a ticket may have been changed meanwhile."""
-        password = self._password
-        if password is None:
-            return check_password((self.uri.password if self.uri else None) or "")
-        if isinstance(password, Path):
-            return await _read_password(password)
-        if callable(password):
-            try:
-                answer = password()
-                return check_password(await answer if inspect.isawaitable(answer) else answer)
-            except AtpError:
-                raise
-            except Exception as error:
-                raise ConfigError(f"the function that gives the password failed: {type(error).__name__}") from error
-        return check_password(password)
-
-
-async def _read_password(path: Path) -> bytes:
-    try:
-        data = await trio.Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"the password file {path} cannot be read: {error.strerror}") from error
-    return check_password(data.rstrip(b"\r\n"))
-
-
-async def _next_event(stream: ByteStream, link: ClientLink) -> TicketNeeded | Linked:
-    await stream.send_all(link.data_to_send())
-    while True:
-        event = link.next_event()
-        if event is not None:
-            return event
-        data = await stream.receive_some(65536)
-        if not data:
-            raise ConnectionLost("the server closed the connection while it was being linked")
-        link.receive_data(data)
 
 
 @asynccontextmanager
@@ -358,6 +300,7 @@ async def open_spice(
     channels: Collection[ChannelType] = DEFAULT_CHANNELS,
     mouse_mode: MouseMode = MouseMode.CLIENT,
     limits: SpiceLimits | None = None,
+    relink: ReconnectConfig | bool = False,
 ) -> AsyncIterator[SpiceVmConnection]:
     """Connect to a machine's SPICE server for the time of the block.
 
@@ -371,6 +314,9 @@ async def open_spice(
         channels: The types of channels to open, as far as the machine offers them; main is always open.
         mouse_mode: What to ask the server for: CLIENT to send the pointer's position, SERVER to send its motion.
         limits: What the server may make us hold, where the defaults do not fit.
+        relink: Whether a channel that is lost is linked again, by these settings or the default ones, while main lives; and
+            channels that are silent are asked for a sign of life. When main is lost the connection ends, as it does without:
+            `open_spice_manager` connects machines again.
 
     Returns:
         The connection, every channel linked.
@@ -386,12 +332,48 @@ async def open_spice(
         displays read before they close, main last. This takes a round trip, and never more than a few seconds.
     """
     parsed = SpiceUri.parse(uri) if isinstance(uri, str) else uri
+    keeping = None
+    if relink is not False:
+        names = tuple(dict.fromkeys(one.name.lower() for one in channels if one is not ChannelType.MAIN))
+        config = ReconnectConfig() if relink is True else relink
+        machine = str(parsed) if isinstance(parsed, SpiceUri) else "given streams"
+        keeping = Keeping(machine=machine, channels=ChannelsConfig(open=names), reconnect=config)
+    link = Linking(parsed, password, tls or SpiceTlsConfig(), mouse_mode, limits or SpiceLimits())
+    async with open_connection(link, channels, keeping) as vm:
+        keeper = vm._keeper  # noqa: SLF001 - this is its constructor
+        if keeper is not None:
+            await keeper.wait_first()
+            vm.get_channel(ChannelType.MAIN)
+            if keeper.failure is not None:
+                raise keeper.failure
+        yield vm
+
+
+@attrs.frozen
+class Linking:
+    """What it takes to connect to a machine; the arguments of `open_spice`."""
+
+    where: SpiceUri | StreamOpener
+    password: Password = attrs.field(default=None, repr=False)
+    tls: SpiceTlsConfig = attrs.field(factory=SpiceTlsConfig)
+    mouse_mode: MouseMode = MouseMode.CLIENT
+    limits: SpiceLimits = attrs.field(factory=SpiceLimits)
+
+
+@asynccontextmanager
+async def open_connection(
+    linking: Linking, channels: Collection[ChannelType], keeping: Keeping | None
+) -> AsyncIterator[SpiceVmConnection]:
+    """Connect for the time of the block.
+
+    Where channels are kept, `keeping` says which; the block begins when main is linked, and channels that fail do not raise.
+    """
     if not is_prepared():
         await trio.to_thread.run_sync(prepare)
-    session = Session(wanted_mouse_mode=mouse_mode, limits=limits or SpiceLimits())
+    session = Session(wanted_mouse_mode=linking.mouse_mode, limits=linking.limits)
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        vm = SpiceVmConnection(parsed, password, tls or SpiceTlsConfig(), session, nursery)
+        vm = SpiceVmConnection(Linker(linking.where, session, linking.password, linking.tls), nursery, keeping)
         try:
             await vm._open(channels)  # noqa: SLF001 - this is its constructor
             yield vm

@@ -13,6 +13,7 @@ says whether that has happened; `aclose` waits for it, within a deadline.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
@@ -20,7 +21,7 @@ from typing import Any, ClassVar, Final
 
 import trio
 
-from atp_trio.errors import AtpError, ChannelNotAvailable, ConnectionLost, RemoteProtocolError
+from atp_trio.errors import AtpError, ChannelNotAvailable, ConnectionLost, LocalProtocolError, RemoteProtocolError
 from atp_trio.spice.channels.inbox import Inbox, log
 from atp_trio.spice.channels.outbox import Outbox
 from atp_trio.spice.channels.pace import Pace
@@ -50,12 +51,15 @@ class SpiceChannel:
         link_timings: How long linking it took; None before it is open.
         notifications: The last texts that the server sent with NOTIFY.
         migration: The last migration message, if one came: this version recognises migration but does not follow it.
+        last_heard: When the server was last heard, on Trio's clock; before all times if it never was.
     """
 
     channel_type: ChannelType
     caps: ClassVar[frozenset[int]] = frozenset()
     # Whether the server must have been heard before the channel is closed, once it has accepted our ticket.
     needs_first_message: ClassVar[bool] = False
+    # Whether there is something that a server always answers on this channel: see `ask`.
+    can_ask: ClassVar[bool] = False
 
     def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
         self.session = session
@@ -65,6 +69,7 @@ class SpiceChannel:
         self.link_timings: LinkTimings | None = None
         self.notifications: deque[base.Notify] = deque(maxlen=100)
         self.migration: Message | None = None
+        self.last_heard = -math.inf
         self._phase = Phase.LINKING
         self._core: ChannelCore | None = None
         self._inbox: Inbox | None = None
@@ -75,6 +80,8 @@ class SpiceChannel:
         self._cause: AtpError | None = None
         self._changed = trio.lowlevel.ParkingLot()
         self._leaving = trio.Event()  # we have begun to close it
+        self._ended = trio.Event()
+        self._legacy: object = None
         self._handlers: dict[type[Message], Handler] = {
             base.Notify: self._notify,
             base.Disconnecting: self._disconnecting,
@@ -190,9 +197,31 @@ class SpiceChannel:
 
     async def wait_closed(self) -> None:
         """Wait until the channel has ended, however it does; `closed_by` says what ended it."""
-        await trio.lowlevel.checkpoint()
-        while self._phase is not Phase.CLOSED:
-            await self._changed.park()
+        # Not by `_changed`: who keeps a channel waits all its life, and would be woken by all that is drawn.
+        await self._ended.wait()
+
+    async def wait_first_message(self) -> None:
+        """Wait until the server has said something on this channel: one that resets a link it has accepted never does.
+
+        Raises:
+            TransportError: The channel has ended before; the class says why.
+        """
+        await self.wait_open()
+        await self.session.wait_until(lambda: not self.is_open or self._has_heard)
+        if not self._has_heard:
+            self._open_parts()
+
+    @property
+    def _has_heard(self) -> bool:
+        return self._core is not None and self._core.traffic.messages_received > 0
+
+    async def ask(self) -> None:
+        """Ask the server for a sign of life, and wait for it: harmless, and only where `can_ask` says that there is a way.
+
+        Raises:
+            ConnectionLost: The channel has ended.
+        """
+        raise LocalProtocolError(f"{self.name}: there is nothing that a server answers")
 
     async def aclose(self) -> None:
         """Close the channel in the order that servers survive, and wait for it; twice is allowed.
@@ -221,6 +250,18 @@ class SpiceChannel:
 
     # --- for the connection that runs it
 
+    def lose(self, error: ConnectionLost) -> None:
+        """End the channel because its peer is found to be gone: there is nobody to say goodbye to."""
+        self._lost(error)
+
+    def leave_legacy(self) -> object:
+        """What a channel that is linked in place of this one, which was lost, takes over; None for nothing."""
+        return self._legacy
+
+    def inherit(self, legacy: object) -> None:
+        """Before the channel runs: take this over from the one that was lost."""
+        self._legacy = legacy
+
     @property
     def may_close(self) -> bool:
         """Whether the socket can be closed without harm to the server."""
@@ -229,7 +270,7 @@ class SpiceChannel:
             return False
         if self._phase is not Phase.OPEN or not self.needs_first_message:
             return True
-        return self._core is not None and self._core.traffic.messages_received > 0
+        return self._has_heard
 
     def sending_ticket(self) -> None:
         """The link passes its point of no return."""
@@ -246,6 +287,7 @@ class SpiceChannel:
         finally:
             self._phase = Phase.CLOSED
             self.session.channels.pop((self.channel_type, self.channel_id), None)
+            self._ended.set()
             self._changed.unpark_all()
             self.session.changed()
 
@@ -341,6 +383,7 @@ class SpiceChannel:
 
     def _batch_handled(self) -> None:
         """All that was received has been handled."""
+        self.last_heard = trio.current_time()
         self.session.changed()
         if self._closing:
             self._changed.unpark_all()

@@ -100,6 +100,7 @@ class DisplayChannel(WatchedChannel):
         self._drawing_seconds = 0.0
         self._streams = DisplayStreams(self.screen, time.perf_counter)
         self._reports = StreamReports()
+        self._preferences: dict[type[Message], Message] = {}
         self._handlers |= {
             display.InvalAllPixmaps: self._inval_all_pixmaps,
             display.StreamCreate: self._change_streams,
@@ -128,6 +129,8 @@ class DisplayChannel(WatchedChannel):
             return await connect(channel)
 
         await super().run(look_and_connect)
+        if self.closed_by is not None and self._others_with_my_caches():
+            self.session.part_caches()
 
     # --- for callers
 
@@ -169,7 +172,7 @@ class DisplayChannel(WatchedChannel):
         if compression == ImageCompression.LZ4 and not lz4.available():
             raise ConfigError("images in LZ4 cannot be read: the extra `lz4` is not installed")
         self._require(DisplayCap.PREF_COMPRESSION)
-        await self.send(display.PreferredCompression(image_compression=compression))
+        await self._prefer(display.PreferredCompression(image_compression=compression))
 
     async def set_preferred_video_codecs(self, codecs: Sequence[VideoCodecType]) -> None:
         """Ask the server to use these codecs for video streams, the most wanted first; the streams that there are end.
@@ -188,7 +191,11 @@ class DisplayChannel(WatchedChannel):
         if missing:
             raise ConfigError(f"video in {', '.join(missing)} cannot be decoded: the extra `video` is not installed, or lacks it")
         self._require(DisplayCap.PREF_VIDEO_CODEC_TYPE)
-        await self.send(display.PreferredVideoCodecType(codecs=tuple(dict.fromkeys(wanted))))
+        await self._prefer(display.PreferredVideoCodecType(codecs=tuple(dict.fromkeys(wanted))))
+
+    async def _prefer(self, wish: Message) -> None:
+        await self.send(wish)
+        self._preferences[type(wish)] = wish
 
     def _require(self, cap: DisplayCap) -> None:
         self._open_parts()
@@ -199,7 +206,7 @@ class DisplayChannel(WatchedChannel):
 
     def _opened(self) -> None:
         # Display channels that are open at the same time name the same cache and dictionary, so that they share them.
-        if not any(isinstance(one, DisplayChannel) and one.is_open for one in self.session.channels.values() if one is not self):
+        if not self._others_with_my_caches():
             self.session.begin_caches()
         self._put(
             display.Init(
@@ -209,6 +216,20 @@ class DisplayChannel(WatchedChannel):
                 glz_dictionary_window_size=self.session.limits.glz_window_pixels,
             )
         )
+        self._put(*self._preferences.values())
+
+    def leave_legacy(self) -> object:
+        """What the server was asked to prefer."""
+        return self._preferences
+
+    def inherit(self, legacy: object) -> None:
+        """Ask for it again."""
+        assert isinstance(legacy, dict)
+        self._preferences = legacy
+
+    def _others_with_my_caches(self) -> bool:
+        others = [one for one in self.session.channels.values() if isinstance(one, DisplayChannel) and one is not self]
+        return any(one.is_open and one.caches is self.caches for one in others)
 
     def _pace(self) -> Pace:
         return Pace()

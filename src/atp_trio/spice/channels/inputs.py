@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import trio
 
-from atp_trio.errors import ConfigError, LocalProtocolError
+from atp_trio.errors import ConfigError, LocalProtocolError, TransportError
 from atp_trio.keyboard import Key, Keystroke, Layout, get_layout, parse_chord
 from atp_trio.spice.channels.base import SpiceChannel
 from atp_trio.spice.channels.session import Session
@@ -35,7 +35,8 @@ Chord = str | Key | Sequence[Key]
 class InputsChannel(SpiceChannel):
     """Keyboard and mouse of a machine.
 
-    Keys and buttons that are still down when the channel or the connection is left, however it is left, are released.
+    Keys and buttons that are still down when the channel or the connection is left, however it is left, are released. So does a
+    server when the channel is lost; in one that is linked in its place, what the program holds down is pressed again.
 
     Attributes:
         motion_window: How many motions and positions may be unacknowledged before the next one waits. The default, 8, is what
@@ -45,6 +46,8 @@ class InputsChannel(SpiceChannel):
         modifiers_told: How often the server has told the lock keys so far.
         last_position: Where the pointer was put last (mouse mode CLIENT): the display channel's id, x and y; None before that.
     """
+
+    can_ask: ClassVar[bool] = True
 
     def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
         super().__init__(session, channel_type, channel_id)
@@ -56,6 +59,8 @@ class InputsChannel(SpiceChannel):
         self.last_position: tuple[int, int, int] | None = None
         self._keys: dict[Key, None] = {}  # held, in the order they went down
         self._buttons = 0
+        self._owed_locks = 0  # lock keys that typing has turned off and is to turn on again
+        self._successor: InputsChannel | None = None  # the channel that was linked in place of this one, which was lost
         self._last_stroke = -math.inf
         self._handlers |= {
             # Nothing on this channel depends on another, so that a caller may look for answers (`Inbox.look`).
@@ -93,10 +98,17 @@ class InputsChannel(SpiceChannel):
     async def key_up(self, key: Key | str) -> None:
         """Release a key.
 
+        Raises:
+            ConnectionLost: The channel has ended, and the key is up by that; it will not be pressed again.
+
         Cancellation: the key went up, or nothing was sent and it still counts as held.
         """
         found = _key(key)
-        await self.send(inputs.KeyUp(code=found.scancode_up()))
+        try:
+            await self.send(inputs.KeyUp(code=found.scancode_up()))
+        except TransportError:
+            self._release(found)
+            raise
         self._keys.pop(found, None)
 
     async def press(self, chord: Chord) -> None:
@@ -135,12 +147,13 @@ class InputsChannel(SpiceChannel):
         caps = self.modifiers & KeyboardModifierFlag.CAPS_LOCK
         must_change = bool(caps) and is_sensitive
         if must_change:
+            self._owed_locks = caps
             await self.set_modifiers(self.modifiers & ~caps)
         try:
             await self._type(strokes, interval)
         finally:
-            if must_change and self.is_open:
-                self._force(inputs.KeyModifiers(modifiers=self.modifiers | caps))
+            if must_change:
+                self._give_locks_back()
 
     async def _type(self, strokes: Iterable[Keystroke], interval: float) -> None:
         # A press just before counts too: the guest may not have taken it yet.
@@ -276,6 +289,28 @@ class InputsChannel(SpiceChannel):
         """Wait until the server has acknowledged all motions, but for the last up to 3 of an unfinished bunch."""
         await self._wait_soon(lambda: self.unacknowledged_motions < inputs.MOTION_ACK_BUNCH)
 
+    async def ask(self) -> None:
+        """Send motions of the kind that does not belong to the mouse mode, and wait for the acknowledgement.
+
+        Servers acknowledge them like any, and nothing moves.
+
+        Raises:
+            ConnectionLost: The channel has ended.
+
+        Cancellation: the question stands.
+        """
+        acks = self.motion_acks
+        if self.unacknowledged_motions < inputs.MOTION_ACK_BUNCH:  # else an acknowledgement is under way
+            is_client = self.session.mouse_mode is MouseMode.CLIENT
+            still = (
+                inputs.MouseMotion(dx=0, dy=0, buttons_state=self._buttons)
+                if is_client
+                else inputs.MousePosition(x=0, y=0, buttons_state=self._buttons, display_id=0)
+            )
+            await self._wait_room()
+            self._move([still] * inputs.MOTION_ACK_BUNCH)
+        await self._wait_until(lambda: self.motion_acks > acks)
+
     async def motion(self, dx: int, dy: int) -> None:
         """Move the pointer by so many pixels (mouse mode SERVER), waiting while the window is full.
 
@@ -309,9 +344,13 @@ class InputsChannel(SpiceChannel):
         self._buttons = held
 
     async def button_up(self, button: MouseButton = MouseButton.LEFT) -> None:
-        """Release a mouse button."""
+        """Release a mouse button; as `key_up`."""
         held = self._buttons & ~_mask(button)
-        await self.send(inputs.MouseRelease(button=button, buttons_state=held))
+        try:
+            await self.send(inputs.MouseRelease(button=button, buttons_state=held))
+        except TransportError:
+            self._release_button(button)
+            raise
         self._buttons = held
 
     async def click(
@@ -356,13 +395,25 @@ class InputsChannel(SpiceChannel):
         self._let_go()
 
     def _release(self, key: Key) -> None:
-        if self._keys.pop(key, self) is not self:
+        if self._successor is not None:
+            self._successor._release(key)  # noqa: SLF001 - of this class
+        elif self._keys.pop(key, self) is not self:
             self._force(inputs.KeyUp(code=key.scancode_up()))
 
     def _release_button(self, button: MouseButton) -> None:
-        if self._buttons & _mask(button):
+        if self._successor is not None:
+            self._successor._release_button(button)  # noqa: SLF001 - of this class
+        elif self._buttons & _mask(button):
             self._buttons &= ~_mask(button)
             self._force(inputs.MouseRelease(button=button, buttons_state=self._buttons))
+
+    def _give_locks_back(self) -> None:
+        if self._successor is not None:
+            self._successor._give_locks_back()  # noqa: SLF001 - of this class
+        elif self._owed_locks and self._modifiers is not None and self.is_open:
+            # Where the channel was lost meanwhile, the one in its place does this.
+            self._force(inputs.KeyModifiers(modifiers=self._modifiers | self._owed_locks))
+            self._owed_locks = 0
 
     def _force(self, message: Message) -> None:
         """Send without regard to what is queued: for releases, of which there are no more than presses."""
@@ -370,10 +421,38 @@ class InputsChannel(SpiceChannel):
             self._core.send(message)
             self._outbox.put(self._core.data_to_send())
 
+    # --- a channel that is linked again
+
+    def leave_legacy(self) -> object:
+        """This channel, or the one before it if it never opened: what is held down is asked for when the next one is open."""
+        return self._legacy or self
+
+    def inherit(self, legacy: object) -> None:
+        """Be the successor of a channel that was lost."""
+        assert isinstance(legacy, InputsChannel)
+        self._legacy = legacy
+
+    def _opened(self) -> None:
+        lost, self._legacy = self._legacy, None
+        if isinstance(lost, InputsChannel):
+            self._succeed(lost)
+
+    def _succeed(self, lost: InputsChannel) -> None:
+        """What the program believes to be down goes down again; a server has released it when the channel was lost."""
+        lost._successor = self
+        self.motion_window, self.last_position, self._owed_locks = lost.motion_window, lost.last_position, lost._owed_locks
+        self._keys, lost._keys = lost._keys, {}
+        self._buttons, lost._buttons = lost._buttons, 0
+        self._put(*(inputs.KeyDown(code=key.scancode_down()) for key in self._keys))
+        for button in MouseButton:
+            if button and self._buttons & _mask(button):
+                self._put(inputs.MousePress(button=button, buttons_state=self._buttons))
+
     # --- what the server says
 
     def _init(self, message: inputs.Init) -> None:
         self._told(message.modifiers)
+        self._give_locks_back()
 
     def _key_modifiers(self, message: inputs.KeyModifiers) -> None:
         self._told(message.modifiers)

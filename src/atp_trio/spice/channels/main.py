@@ -55,6 +55,7 @@ class MainChannel(SpiceChannel):
 
     # Migration is left out: a server that knows the client cannot follow sends MIGRATE_SWITCH_HOST, once, at the end.
     caps: ClassVar[frozenset[int]] = frozenset({MainCap.NAME_AND_UUID, MainCap.AGENT_CONNECTED_TOKENS})
+    can_ask: ClassVar[bool] = True
 
     def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
         super().__init__(session, channel_type, channel_id)
@@ -65,6 +66,7 @@ class MainChannel(SpiceChannel):
         self.ram_hint = 0
         self.agent = AgentTransport()
         self._offered: dict[OfferedChannel, None] | None = None
+        self._lists = 0
         self._multi_media_time: tuple[int, float] | None = None
         self._agent_messages: deque[tuple[vdagent.Header, bytes]] = deque(maxlen=MAX_AGENT_MESSAGES)
         self._handlers |= {
@@ -107,6 +109,18 @@ class MainChannel(SpiceChannel):
         """Wait for the list of channels; gives it."""
         await self._wait_until(lambda: self._offered is not None)
         return self.offered
+
+    async def ask(self) -> None:
+        """Ask for the list of channels, and wait for it.
+
+        Raises:
+            ConnectionLost: The channel has ended.
+
+        Cancellation: the question stands.
+        """
+        told = self._lists
+        await self.send(main.AttachChannels())
+        await self._wait_until(lambda: self._lists > told)
 
     async def request_mouse_mode(self, mode: MouseMode) -> None:
         """Ask for a mouse mode, now and whenever the machine changes it, and wait until it is in force.
@@ -159,6 +173,7 @@ class MainChannel(SpiceChannel):
         self._put(main.AttachChannels())
 
     def _channels_list(self, message: main.ChannelsList) -> None:
+        self._lists += 1
         # Later lists add to the first. Types and ids are bytes, so that there are never more than 65536.
         self._offered = (self._offered or {}) | {OfferedChannel(one.type, one.id): None for one in message.channels}
         self._changed.unpark_all()

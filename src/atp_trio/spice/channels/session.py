@@ -86,6 +86,15 @@ class Session:
         self.glz.clear()
         self.cache_id = self.cache_id % 255 + 1
 
+    def part_caches(self) -> None:
+        """Let displays that open from now on share a cache and a dictionary of their own, beside those of the open ones.
+
+        A display that was cut off may have lost images on the way: the server takes them for cached, also for the others.
+        """
+        self.images = ImageCache(self.limits.image_cache_pixels)
+        self.glz = GlzWindow(self.limits.glz_window_pixels)
+        self.cache_id = self.cache_id % 255 + 1
+
     async def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait until this is true; looked at whenever a channel has handled what it received, opened or ended."""
         while not holds():

@@ -40,10 +40,12 @@ class ViewedChannel(SpiceChannel):
     Attributes:
         screen: The surfaces, and what was counted while drawing on them. To be looked at between checkpoints only: while the
             channel's task waits for a worker thread, that thread draws.
+        caches: The image cache, which displays that share a cache and a dictionary have in common.
     """
 
     def __init__(self, session: Session, channel_type: ChannelType, channel_id: int) -> None:
         super().__init__(session, channel_type, channel_id)
+        self.caches = session.images
         self.screen = Screen(session.images, session.glz, max_pixels=session.limits.surface_pixels)
         self._drawing = trio.Lock()  # held while pixels change in a thread, and while they are read in one
         self._watches: set[Watch] = set()
