@@ -149,11 +149,10 @@ class Inbox:
         if not stream.can_receive_nowait:
             return await stream.receive_into(self._core.free_space())
         while True:
-            low_water = self._pace.low_water(self._core.ack.room) if self._pace else 1
-            if stream.set_receive_low_water(low_water) and low_water > 1:
-                patience.deadline = trio.current_time() + PATIENCE
-            elif patience.deadline < math.inf:
-                patience.deadline = math.inf
+            if self._pace is not None:
+                low_water = self._pace.low_water(self._core.ack.room)
+                gathers = stream.set_receive_low_water(low_water) and low_water > 1
+                patience.deadline = trio.current_time() + PATIENCE if gathers else math.inf
             self._sleeps = True
             try:
                 await stream.wait_receivable()
