@@ -14,6 +14,7 @@ import atp_trio
 from atp_trio.cli.bench import bench
 from atp_trio.cli.click import click
 from atp_trio.cli.config import CONFIG
+from atp_trio.cli.doctor import doctor
 from atp_trio.cli.domains import domains
 from atp_trio.cli.execute import WRONG_USAGE, complain, execute
 from atp_trio.cli.guest import guest
@@ -43,6 +44,7 @@ SPICE_COMMANDS: Final[dict[str, Callable[..., Awaitable[int | None]]]] = {
 COMMANDS: Final[dict[str, Callable[..., Awaitable[int | None]]]] = {
     **SPICE_COMMANDS,
     "domains": domains,
+    "doctor": doctor,
     "serve": serve,
     "guest": guest,
     "qmp": qmp,
