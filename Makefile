@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 SYSTEM_STAMP := $(VENV)/.system
 
 # What the tests talk to, and what building needs. `make system` installs it, where it may.
-PACKAGES := gcc libc6-dev pkg-config libvirt-dev qemu-system-x86 libspice-protocol-dev libusbredirparser-dev libcacard-dev \
-	gir1.2-spiceclientglib-2.0 python3-gi tshark dpkg-dev libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients \
-	openssh-client openssh-server netcat-openbsd sasl2-bin libsasl2-modules gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
-	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
+PACKAGES := gcc libc6-dev pkg-config libvirt-dev qemu-system-x86 libspice-server-dev libspice-protocol-dev \
+	libusbredirparser-dev libcacard-dev gir1.2-spiceclientglib-2.0 python3-gi tshark dpkg-dev libvirt-daemon \
+	libvirt-daemon-driver-qemu libvirt-clients openssh-client openssh-server netcat-openbsd sasl2-bin libsasl2-modules \
+	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
 BUILD_PACKAGES := gcc libc6-dev pkg-config libvirt-dev
 
 FUZZ_PACKAGES := clang libclang-rt-14-dev
