@@ -92,10 +92,12 @@ async def play(vm, machine, tell_guest, film, codec, lack, *, larger=False):
 
 
 def assert_true(frames):
-    """Every frame is one that was drawn, and with loss, so it was the stream that was looked at; in order, up to the last one."""
+    """Every frame is one that was drawn, and with loss, so it was the stream that was looked at; none comes after a later one.
+
+    That the last picture arrives is for `assert_without_loss`: a server may have ended the stream by then.
+    """
     assert all(number is not None and ENOUGH < decibels < np.inf for _, number, decibels in frames.shown), frames.shown
     assert frames.numbers == sorted(frames.numbers)
-    assert frames.numbers[-1] == LAST
 
 
 async def assert_without_loss(vm, machine, settle_screen, film):
