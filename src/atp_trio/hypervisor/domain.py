@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import attrs
 
 from atp_trio.errors import ConfigError
+from atp_trio.hypervisor.channel import MAX_WAITING, LibvirtStream, open_libvirt_stream
 from atp_trio.hypervisor.graphics import SpiceEndpoint, parse_spice_endpoint
 from atp_trio.hypervisor.handover import Handover
 from atp_trio.hypervisor.screenshot import receive_screenshot
@@ -175,6 +176,48 @@ class Domain:
             handover.drop()
             raise
         return SocketStream(handover.take(), address=f"{self.name} by libvirt")
+
+    async def open_channel(self, name: str, *, force: bool = False, max_waiting: int = MAX_WAITING) -> LibvirtStream:
+        """Open a virtio-serial port of the running machine; whoever sends need not wait until the guest has opened it.
+
+        Args:
+            name: The port's name, such as `org.qemu.guest_agent.0`.
+            force: Whether to take the port from who has it; that one's stream is lost.
+            max_waiting: How many bytes may wait for a slow reader; see `LibvirtStream`.
+
+        Raises:
+            ChannelNotAvailable: There is no such port, or somebody else has it.
+            HypervisorError: The machine does not run.
+            AtpError: What `call` raises.
+
+        Cancellation: no stream stays open.
+        """
+        return await self._open_stream("openChannel", name, f"port {name} of {self.name}", force, max_waiting)
+
+    async def open_console(
+        self, alias: str | None = None, *, force: bool = False, max_waiting: int = MAX_WAITING
+    ) -> LibvirtStream:
+        """Open a console, serial or parallel port of the running machine.
+
+        Args:
+            alias: libvirt's name of the device, such as `serial0` or `console1`; None for the first console.
+            force: As for `open_channel`.
+            max_waiting: As for `open_channel`.
+
+        Raises:
+            AtpError: As `open_channel`.
+
+        Cancellation: no stream stays open.
+        """
+        what = f"console of {self.name}" if alias is None else f"console {alias} of {self.name}"
+        return await self._open_stream("openConsole", alias, what, force, max_waiting)
+
+    async def _open_stream(self, function: str, name: str | None, what: str, force: bool, max_waiting: int) -> LibvirtStream:
+        def opening(lane: Lane, stream: Any) -> None:
+            # FORCE is 1 for both.
+            getattr(lane.domain(self.uuid), function)(name, stream, 1 if force else 0)
+
+        return await open_libvirt_stream(self.host, what, opening, max_waiting=max_waiting)
 
     async def _extension(self, function: str, *args: Any, lane: Literal["monitor", "agent"]) -> str:
         """Call a function of `libvirt_qemu`."""
