@@ -274,6 +274,7 @@ class DisplayChannel(WatchedChannel):
         """Draw without holding up the other tasks, once whatever the message refers to is there."""
         give_up = False
         while True:
+            seen = self._serials_of_others()  # before we look, as what they bring meanwhile counts
             async with self._drawing:
                 started = time.perf_counter()
                 try:
@@ -284,18 +285,19 @@ class DisplayChannel(WatchedChannel):
                 else:
                     self._drawn(message, damage, started)
                     return
-            give_up = not await self._wait_for_others()
+            give_up = not await self._wait_for_others(seen)
 
-    async def _wait_for_others(self) -> bool:
-        """Wait until another display channel has moved on; False where there is none that could."""
-        others = [
-            channel for channel in self.session.channels.values() if isinstance(channel, DisplayChannel) and channel is not self
-        ]
-        if not others or self._closing:
+    def _serials_of_others(self) -> dict[DisplayChannel, int]:
+        """How far the other display channels are."""
+        others = self.session.channels.values()
+        return {other: other.last_serial for other in others if isinstance(other, DisplayChannel) and other is not self}
+
+    async def _wait_for_others(self, seen: Mapping[DisplayChannel, int]) -> bool:
+        """Wait until another display channel is further than it was; False where there is none that could be."""
+        if not seen or self._closing:
             return False
-        seen = {channel: channel.last_serial for channel in others}
         await self.session.wait_until(
-            lambda: self._closing or any(channel.last_serial > seen[channel] or not channel.is_open for channel in others)
+            lambda: self._closing or any(other.last_serial > serial or not other.is_open for other, serial in seen.items())
         )
         return True
 

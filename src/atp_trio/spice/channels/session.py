@@ -96,7 +96,9 @@ class Session:
         self.cache_id = self.cache_id % 255 + 1
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Wait until this is true; looked at whenever a channel has handled what it received, opened or ended."""
+        """Wait until this is true; looked at whenever a channel has handled what it received, opened, ended or begins to wait."""
+        if not holds():
+            self.changed()  # what was handled up to here may be what the others wait for
         while not holds():
             await self._changed.park()
 
