@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -48,9 +47,11 @@ from atp_trio.testing.libvirtd_config import (
     qemu_settings,
 )
 from atp_trio.testing.namespace import MountNamespace, unshare_command
+from atp_trio.testing.program import free_port, in_english, listens, poll, read_log, reap, spawn
 from atp_trio.testing.qemu import missing as missing_qemu
 from atp_trio.testing.sasl import make_sasl_dir
-from atp_trio.testing.sshd import PRIVILEGE_SEPARATION, Ssh, find_sshd
+from atp_trio.testing.sshd import Ssh, find_sshd
+from atp_trio.testing.virsh import agent_answers, run_virsh
 
 _PACKAGES: Final = {
     "libvirtd": "libvirt-daemon libvirt-daemon-driver-qemu",
@@ -61,7 +62,6 @@ _SSH_PACKAGES: Final = {"sshd": "openssh-server", "ssh": "openssh-client"}
 _SASL_PACKAGES: Final = {"saslpasswd2": "sasl2-bin libsasl2-modules"}
 _STOP: Final = 10.0  # seconds for an orderly end
 _START: Final = 30.0
-_POLL: Final = 0.02
 _TRIES: Final = 5
 
 
@@ -179,22 +179,21 @@ class Libvirtd:
     @property
     def ssh_uri(self) -> str:
         """The connection URI by the program `ssh`."""
-        ssh = self._ssh()
-        return f"qemu+ssh://{ssh.user}@127.0.0.1:{ssh.port}/system?keyfile={ssh.key_file}&command={ssh.client}"
+        return self._ssh().uri
 
     @property
     def libssh_uri(self) -> str:
         """The connection URI by libssh."""
-        return self._library_uri("libssh")
+        return self._ssh().library_uri("libssh")
 
     @property
     def libssh2_uri(self) -> str:
         """The connection URI by libssh2."""
-        return self._library_uri("libssh2")
+        return self._ssh().library_uri("libssh2")
 
     def log(self) -> str:
         """What libvirtd complained about so far, at every start."""
-        return self._text(self.directory / "libvirtd.log").strip()
+        return read_log(self.directory / "libvirtd.log").strip()
 
     # --- machines
 
@@ -232,7 +231,7 @@ class Libvirtd:
         end = time.monotonic() + within
         self._wait(lambda: READY_MARKER in self._alive_serial(name), f"{READY_MARKER} of {name}", within)
         if AGENT_PORT in self.virsh("dumpxml", name):
-            self._wait(lambda: self._agent_answers(name), f"the guest agent of {name}", end - time.monotonic())
+            self._wait(lambda: agent_answers(self.uri, name), f"the guest agent of {name}", end - time.monotonic())
 
     def remove(self, name: str) -> None:
         """End a domain by force, if it runs, and forget it."""
@@ -257,11 +256,11 @@ class Libvirtd:
 
     def serial_output(self, name: str) -> str:
         """What a domain's guest wrote to its serial port since it was started."""
-        return self._text(self.serial_log(name))
+        return read_log(self.serial_log(name))
 
     def qemu_log(self, name: str) -> str:
         """The log that libvirt keeps of a domain: QEMU's command lines and complaints."""
-        return self._text(self.directory / "log" / "qemu" / f"{name}.log")
+        return read_log(self.directory / "log" / "qemu" / f"{name}.log")
 
     def virsh(self, *arguments: str) -> str:
         """Run a virsh command and give what it writes.
@@ -269,16 +268,7 @@ class Libvirtd:
         Raises:
             HypervisorError: It failed, or took a minute.
         """
-        command = ["virsh", "--quiet", "--connect", self.uri, *arguments]
-        try:
-            done = subprocess.run(  # noqa: S603 - the caller's own arguments
-                command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60, env=_english()
-            )
-        except subprocess.TimeoutExpired:
-            raise HypervisorError(f"virsh {arguments[0]} did not end within a minute{self._complaint()}") from None
-        if done.returncode:
-            raise HypervisorError(f"virsh {arguments[0]}: {' '.join(done.stderr.split())}")
-        return done.stdout.strip()
+        return run_virsh(self.uri, *arguments)
 
     # --- the daemon
 
@@ -293,7 +283,7 @@ class Libvirtd:
         if process is not None:
             process.send_signal(signal.SIGKILL if hard else signal.SIGTERM)
             # It may stand still (SIGSTOP): then only force helps.
-            _reap(process)
+            reap(process, _STOP)
 
     def resume(self) -> None:
         """Start libvirtd again after `halt`: same directories, same ports."""
@@ -312,11 +302,6 @@ class Libvirtd:
         if self._directory is not None:
             keep_capabilities(self._directory)
             shutil.rmtree(self._directory, ignore_errors=True)
-
-    def _library_uri(self, transport: str) -> str:
-        ssh = self._ssh()
-        options = f"keyfile={ssh.key_file}&known_hosts={ssh.known_hosts}&sshauth=privkey"
-        return f"qemu+{transport}://{ssh.user}@127.0.0.1:{ssh.port}/system?{options}"
 
     def _ssh(self) -> Ssh:
         if self.ssh_files is None:
@@ -354,22 +339,19 @@ class Libvirtd:
         for tries_left in reversed(range(_TRIES)):
             self.ssh_files = Ssh.make(self.directory / "ssh", free_port())
             with (self.directory / "sshd.log").open("ab") as log:
-                command = [*self._namespace.enter_command(), "sh", "-ec", f'mkdir -p {PRIVILEGE_SEPARATION}; exec "$@"', "sh"]
-                command += self.ssh_files.server_command()
-                self._sshd = self._popen(command, log)
+                self._sshd = self._spawn([*self._namespace.enter_command(), *self.ssh_files.server_command()], log)
             try:
                 self._wait(self._sshd_listens, "sshd", _START)
             except HypervisorError:
-                if not tries_left or "Address already in use" not in self._text(self.directory / "sshd.log"):
+                if not tries_left or "Address already in use" not in read_log(self.directory / "sshd.log"):
                     raise
             else:
                 break
 
     def _sshd_listens(self) -> bool:
         if self._sshd is None or self._sshd.poll() is not None:
-            raise HypervisorError(f"sshd did not start: {self._text(self.directory / 'sshd.log')}")
-        with socket.socket() as connection:
-            return connection.connect_ex(("127.0.0.1", self._ssh().port)) == 0
+            raise HypervisorError(f"sshd did not start: {read_log(self.directory / 'sshd.log')}")
+        return listens(socket.AF_INET, ("127.0.0.1", self._ssh().port))
 
     def _launch(self, prefix: list[str]) -> None:
         command = [*prefix, "libvirtd", "--config", f"{DIRECTORIES['etc']}/libvirtd.conf"]
@@ -377,7 +359,7 @@ class Libvirtd:
         if self.tcp or self.tls:
             command.append("--listen")
         with (self.directory / "libvirtd.log").open("ab") as log:
-            self._process = self._popen(command, log)
+            self._process = self._spawn(command, log)
         try:
             self._wait(self._listens, "libvirtd", _START)
             self.virsh("uri")
@@ -387,21 +369,13 @@ class Libvirtd:
             self._process = None
             raise
 
-    def _popen(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own words
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=_english() | self._environment,
-            pass_fds=[] if self._namespace is None else [self._namespace.descriptor],
-            start_new_session=True,  # Ctrl-C is for us: we end it in order
-        )
+    def _spawn(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        kept = [] if self._namespace is None else [self._namespace.descriptor]
+        return spawn(command, log, environment=in_english() | self._environment, pass_fds=kept)
 
     def _listens(self) -> bool:
         assert self.pid  # it has not ended
-        with socket.socket(socket.AF_UNIX) as connection:
-            return connection.connect_ex(str(self.socket_path)) == 0
+        return listens(socket.AF_UNIX, str(self.socket_path))
 
     # --- waiting
 
@@ -412,53 +386,14 @@ class Libvirtd:
             raise HypervisorError(f"domain {name} ended: {self.qemu_log(name)[-1000:]}") from None
         return self.serial_output(name)
 
-    def _agent_answers(self, name: str) -> bool:
-        # libvirt logs a complaint for every command to an agent that is not there.
-        if not re.search(rf"name='{re.escape(AGENT_PORT)}' state='connected'", self.virsh("dumpxml", name)):
-            return False
-        try:
-            self.virsh("qemu-agent-command", name, '{"execute": "guest-ping"}')
-        except HypervisorError:
-            return False
-        return True
-
     def _wait(self, condition: Callable[[], bool], what: str, within: float) -> None:
-        end = time.monotonic() + within
-        while not condition():
-            if time.monotonic() > end:
-                raise HypervisorError(f"waited {within:.0f} s in vain for {what}{self._complaint()}")
-            time.sleep(_POLL)
+        if not poll(condition, within):
+            raise HypervisorError(f"waited {within:.0f} s in vain for {what}{self._complaint()}")
 
     def _complaint(self) -> str:
         text = self.log()[-2000:] if self._directory else ""
         return f": {text}" if text else ""
 
-    @staticmethod
-    def _text(path: Path) -> str:
-        try:
-            return path.read_text("utf-8", "replace")
-        except OSError:
-            return ""
-
-
-def _english() -> dict[str, str]:
-    return {**os.environ, "LC_ALL": "C.UTF-8"}  # we read its words
-
 
 def _find(program: str) -> str | None:
     return find_sshd() if program == "sshd" else shutil.which(program)
-
-
-def free_port() -> int:
-    """A TCP port that is free now, on 127.0.0.1."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(_STOP)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

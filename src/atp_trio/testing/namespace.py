@@ -6,15 +6,15 @@ import contextlib
 import os
 import shlex
 import signal
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import attrs
 
+from atp_trio.testing.program import poll
+
 _END = 10.0  # seconds for killed processes to be gone
-_POLL = 0.02
 
 
 def unshare_command(binds: Mapping[str, Path], script: Sequence[str] = ()) -> list[str]:
@@ -66,10 +66,12 @@ class MountNamespace:
 
     def close(self) -> None:
         """Kill every process here, wait until there is none, and let the namespace go."""
-        end = time.monotonic() + _END
-        while (members := self.members()) and time.monotonic() < end:
-            for pid in members:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(_POLL)
+        poll(self._is_empty_once_killed, _END)
         os.close(self._descriptor)
+
+    def _is_empty_once_killed(self) -> bool:
+        members = self.members()
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not members

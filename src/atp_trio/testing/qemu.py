@@ -29,9 +29,14 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from atp_trio.errors import ConfigError, HypervisorError, QmpError
+from atp_trio.errors import HypervisorError, QmpError
 from atp_trio.testing.guest import AGENT_PORT, READY_MARKER, Guest
 from atp_trio.testing.monitor import Monitor
+from atp_trio.testing.ppm import parse_ppm
+from atp_trio.testing.program import poll, read_log, reap, spawn
+from atp_trio.testing.spice_options import SpiceOptions, escape
+
+__all__ = ["FIRMWARE_MARKER", "PROGRAM", "Qemu", "SpiceOptions", "missing"]
 
 PROGRAM = "qemu-system-x86_64"
 
@@ -39,7 +44,6 @@ FIRMWARE_MARKER = "No bootable device."
 """What SeaBIOS writes, to the screen and to its debug port, when it has nothing to start."""
 
 _STOP = 5.0  # seconds for an orderly end
-_POLL = 0.02
 _PORT_TRIES = 10
 
 
@@ -54,58 +58,11 @@ def missing() -> str | None:
     return None
 
 
-@attrs.frozen(kw_only=True)
-class SpiceOptions:
-    """How a machine offers SPICE. Ports are chosen when it starts."""
-
-    plain: bool = True
-    """A TCP port without TLS."""
-    tls: Path | None = None
-    """A TCP port with TLS: the directory that `atp_trio.testing.certificate.make_tls_dir` wrote."""
-    unix: bool = False
-    """A UNIX socket, instead of TCP ports."""
-    password: str | None = attrs.field(default=None, repr=False)
-    """The ticket; None lets everyone in, the empty string nobody until `Qemu.set_password`."""
-    image_compression: str | None = None
-    """off, lz, glz, quic, auto_lz or auto_glz; QEMU's own choice (auto_glz) if None."""
-    streaming_video: str | None = None
-    """off, all or filter; QEMU's own choice (off) if None."""
-    more: tuple[str, ...] = ()
-    """Further options as in `-spice`: `tls-channel=main`, `jpeg-wan-compression=always`."""
-
-    def __attrs_post_init__(self) -> None:
-        """Refuse what QEMU would refuse less clearly."""
-        if self.unix and self.tls:
-            raise ConfigError("a machine offers SPICE on a UNIX socket or on TCP ports, not on both")
-        if not (self.plain or self.tls or self.unix):
-            raise ConfigError("a machine must offer SPICE somewhere: plain, tls or unix")
-
-    def argument(self, port: int, tls_port: int, socket_path: Path) -> str:
-        """The value of `-spice`. It is in everybody's process list: no password is in it."""
-        parts = ["unix=on", f"addr={_escape(socket_path)}"] if self.unix else ["addr=127.0.0.1"]
-        if self.plain and not self.unix:
-            parts.append(f"port={port}")
-        if self.tls:
-            parts += [f"tls-port={tls_port}", f"x509-dir={_escape(self.tls)}"]
-        if self.password is None:
-            parts.append("disable-ticketing=on")
-        if self.image_compression:
-            parts.append(f"image-compression={self.image_compression}")
-        if self.streaming_video:
-            parts.append(f"streaming-video={self.streaming_video}")
-        return ",".join([*parts, *self.more])
-
-
-def _escape(text: Path | str) -> str:
-    # A comma separates options; doubled, it is a comma.
-    return str(text).replace(",", ",,")
-
-
 def _port_arguments(names: tuple[str, ...], directory: Path) -> list[str]:
     command = ["-device", "virtio-serial-pci"] if names else []
     for number, name in enumerate(names):
-        command += ["-chardev", f"socket,id=port{number},path={_escape(directory / f'port{number}.sock')},server=on,wait=off"]
-        command += ["-device", f"virtserialport,chardev=port{number},name={_escape(name)}"]
+        command += ["-chardev", f"socket,id=port{number},path={escape(directory / f'port{number}.sock')},server=on,wait=off"]
+        command += ["-device", f"virtserialport,chardev=port{number},name={escape(name)}"]
     return command
 
 
@@ -271,7 +228,7 @@ class Qemu:
             raise HypervisorError("the machine is not running")
         path = self._directory / "screendump.ppm"
         self.qmp("screendump", filename=str(path))
-        return _parse_ppm(path.read_bytes())
+        return parse_ppm(path.read_bytes())
 
     def send_keys(self, *qcodes: str) -> None:
         """Press these keys together and release them, by QEMU's names (`ctrl`, `alt`, `f2`, `ret`), through QMP."""
@@ -297,11 +254,7 @@ class Qemu:
             self._monitor.close()
             self._monitor = None
         if self._process is not None:
-            try:
-                self._process.wait(_STOP)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            reap(self._process, _STOP)
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -318,7 +271,7 @@ class Qemu:
         command = [PROGRAM, "-nodefaults", "-no-user-config", "-machine", "q35", "-accel", self.accel]
         command += ["-m", str(self.memory_mib), "-vga", "none", "-display", "none", "-spice", spice]
         command += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
-        command += ["-chardev", f"file,id=serial,path={_escape(directory / 'serial.log')}"]
+        command += ["-chardev", f"file,id=serial,path={escape(directory / 'serial.log')}"]
         if self.guest:
             command += ["-serial", "chardev:serial", "-kernel", str(self.guest.kernel), "-initrd", str(self.guest.initramfs)]
             command += ["-append", self.guest.command_line]
@@ -330,7 +283,7 @@ class Qemu:
             # xHCI: the older controllers keep an emulated CPU busy with a timer every millisecond.
             command += ["-device", "qemu-xhci", "-device", "usb-tablet"]
         if self.qmp_unix:
-            command += ["-qmp", f"unix:{_escape(directory / 'qmp.sock')},server=on,wait=off"]
+            command += ["-qmp", f"unix:{escape(directory / 'qmp.sock')},server=on,wait=off"]
         if self.qmp_tcp:
             command += ["-chardev", "socket,id=qmp,host=127.0.0.1,port=0,server=on,wait=off", "-mon", "qmp,mode=control"]
         command += _port_arguments(self._port_names, directory)
@@ -373,14 +326,7 @@ class Qemu:
         self._monitor = Monitor(ours, self.events)
         with theirs, (directory / "stderr.log").open("wb") as log:
             command = self.command_line(monitor=theirs.fileno(), port=port, tls_port=tls_port, directory=directory)
-            self._process = subprocess.Popen(  # noqa: S603 - the caller's own arguments
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for us: we end it in order
-            )
+            self._process = spawn(command, log, pass_fds=[theirs.fileno()])
         try:
             self._monitor.greet()
         except (OSError, EOFError, QmpError) as error:
@@ -397,14 +343,14 @@ class Qemu:
         return self._process
 
     def _wait(self, condition: Callable[[], bool], what: str, within: float) -> None:
-        end = time.monotonic() + within
-        while not condition():
+        def holds() -> bool:
+            if condition():
+                return True
             self._running()
-            if time.monotonic() > end:
-                raise HypervisorError(
-                    f"waited {within:.0f} s in vain for {what}; the last output: {self.serial_output()[-500:]!r}"
-                )
-            time.sleep(_POLL)
+            return False
+
+        if not poll(holds, within):
+            raise HypervisorError(f"waited {within:.0f} s in vain for {what}; the last output: {self.serial_output()[-500:]!r}")
 
     def _uses_tablet(self) -> bool:
         return any(mouse["current"] and mouse["absolute"] for mouse in self.qmp("query-mice"))
@@ -414,12 +360,7 @@ class Qemu:
         return any(event["event"] == name for event in self.events)
 
     def _text(self, name: str) -> str:
-        if self._directory is None:
-            return ""
-        try:
-            return (self._directory / name).read_text("utf-8", "replace")
-        except OSError:
-            return ""
+        return read_log(self._directory / name) if self._directory else ""
 
     def _complaint(self) -> str:
         return f": {self.stderr()}" if self.stderr() else ""
@@ -433,14 +374,3 @@ def _free_ports() -> tuple[int, int]:
     """Two ports that are free now; QEMU can only be told a number."""
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         return first.getsockname()[1], second.getsockname()[1]
-
-
-def _parse_ppm(data: bytes) -> npt.NDArray[np.uint32]:
-    header = re.match(rb"P6\s+(\d{1,5})\s+(\d{1,5})\s+255\s", data)
-    if not header or len(data) - header.end() != int(header[1]) * int(header[2]) * 3:
-        raise HypervisorError("QEMU's screendump is no whole PPM image of 8 bits a colour")
-    width, height = int(header[1]), int(header[2])
-    pixels = np.zeros((height, width, 4), np.uint8)  # blue, green, red, nothing: a little-endian 0x00RRGGBB
-    pixels[..., 2::-1] = np.frombuffer(data, np.uint8, offset=header.end()).reshape(height, width, 3)
-    packed: npt.NDArray[np.uint32] = pixels.view("<u4")[..., 0]
-    return packed

@@ -66,6 +66,16 @@ class Ssh:
         return self.directory / "ssh"
 
     @property
+    def uri(self) -> str:
+        """The URI of the libvirtd behind this server, by the program `ssh`."""
+        return f"qemu+ssh://{self.user}@127.0.0.1:{self.port}/system?keyfile={self.key_file}&command={self.client}"
+
+    def library_uri(self, transport: str) -> str:
+        """The same by libssh or libssh2."""
+        options = f"keyfile={self.key_file}&known_hosts={self.known_hosts}&sshauth=privkey"
+        return f"qemu+{transport}://{self.user}@127.0.0.1:{self.port}/system?{options}"
+
+    @property
     def server_config(self) -> Path:
         """The file of the server's settings."""
         return self.directory / "sshd_config"
@@ -87,8 +97,9 @@ class Ssh:
 
     def server_command(self) -> list[str]:
         """The command that runs the server in the foreground. Its complaints come on standard error."""
+        with_directory = ["sh", "-ec", f'mkdir -p {PRIVILEGE_SEPARATION}; exec "$@"', "sh"]
         # It starts itself again for each connection, by its whole path.
-        return [find_sshd() or "sshd", "-D", "-e", "-f", str(self.server_config)]
+        return [*with_directory, find_sshd() or "sshd", "-D", "-e", "-f", str(self.server_config)]
 
 
 def find_sshd() -> str | None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from atp_trio.errors import ConfigError, HypervisorError, QmpError
 from atp_trio.testing import qemu as qemu_module
 from atp_trio.testing.guest import Guest
+from atp_trio.testing.ppm import parse_ppm
 from atp_trio.testing.qemu import Qemu, SpiceOptions, missing
 
 GUEST = Guest(Path("/g/vmlinux"), Path("/g/initramfs.cpio"), "quiet panic=-1")
@@ -190,7 +191,7 @@ def test_command_line_of_the_firmware_alone():
 @given(st.integers(1, 9), st.integers(1, 9), st.data())
 def test_screendump_pixels(width, height, data):
     body = data.draw(st.binary(min_size=width * height * 3, max_size=width * height * 3))
-    pixels = qemu_module._parse_ppm(b"P6\n%d %d\n255\n" % (width, height) + body)
+    pixels = parse_ppm(b"P6\n%d %d\n255\n" % (width, height) + body)
     assert (pixels.shape, pixels.dtype) == ((height, width), np.uint32)
     assert [int(pixel) for pixel in pixels.flat] == [int.from_bytes(body[i : i + 3], "big") for i in range(0, len(body), 3)]
 
@@ -198,7 +199,7 @@ def test_screendump_pixels(width, height, data):
 @pytest.mark.parametrize("data", [b"", b"P5\n1 1\n255\nx", b"P6\n1 1\n255\nab", b"P6\n1 1\n255\nabcd", b"P6\n1 1\n65535\nabcdef"])
 def test_screendump_that_is_none(data):
     with pytest.raises(HypervisorError, match="no whole PPM image"):
-        qemu_module._parse_ppm(data)
+        parse_ppm(data)
 
 
 # ---------------------------------------------------------------------------------------------------- what is missing

@@ -18,8 +18,8 @@ import atp_trio.testing
 from atp_trio.errors import AtpError, ConfigError
 from atp_trio.spice.connection import open_spice
 from atp_trio.spice.messages.geometry import Rect
+from atp_trio.testing.child import import_path
 from atp_trio.testing.server import run_server_in_process, run_server_in_thread
-from atp_trio.testing.server.background import _import_path
 
 pytest_plugins = "pytester"
 
@@ -154,7 +154,7 @@ def test_the_process_does_not_outlive_a_parent_that_is_killed():
         "    print(server.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    environment = os.environ | {"PYTHONPATH": _import_path()}
+    environment = os.environ | {"PYTHONPATH": import_path()}
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=False, env=environment)
     assert done.returncode < 0
     assert has_ended(int(done.stdout))
@@ -162,7 +162,7 @@ def test_the_process_does_not_outlive_a_parent_that_is_killed():
 
 def talk(lines):
     command = [sys.executable, "-m", "atp_trio.testing.server"]
-    environment = os.environ | {"PYTHONPATH": _import_path()}
+    environment = os.environ | {"PYTHONPATH": import_path()}
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False, env=environment, timeout=60)
     assert done.stderr == ""
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
@@ -226,7 +226,7 @@ def test_the_names_come_without_pytest_and_hypothesis():
         "assert atp_trio.testing.open_spice_server\n"
         "assert not {'pytest', 'hypothesis'} & set(sys.modules)\n"
     )
-    environment = os.environ | {"PYTHONPATH": _import_path()}
+    environment = os.environ | {"PYTHONPATH": import_path()}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=Path("/"))
     for name in atp_trio.testing.__all__:
         assert getattr(atp_trio.testing, name) is getattr(atp_trio.testing.server, name)

@@ -6,23 +6,17 @@ import argparse
 import contextlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Final
 
 import trio
 
-import atp_trio
 from atp_trio.errors import AtpError, ConfigError
+from atp_trio.testing.child import run_child, run_to_the_end, say
 from atp_trio.testing.faults.conditions import LinkConditions
 from atp_trio.testing.faults.proxy import open_fault_proxy
-from atp_trio.testing.faults.script import Step, parse_script
+from atp_trio.testing.faults.script import parse_script
 
 __all__ = ["main", "run_fault_proxy_in_process"]
-
-END_SECONDS: Final = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,29 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--link", help="such as 'delay=40ms rate=10mbit jitter=5ms'")
     parser.add_argument("--script", help="such as '2s cut display; 4s stall inputs; 6s heal'", default="")
     chosen = parser.parse_args(arguments)
-    try:
-        trio.run(_serve, chosen.target, chosen.link, parse_script(chosen.script))
-    except KeyboardInterrupt:
-        return 130
-    except ConfigError as error:
-        _say({"error": str(error)})
-        return 2
-    return 0
+    return run_to_the_end(_serve, chosen.target, chosen.link, chosen.script)
 
 
-async def _serve(target: str, link: str | None, steps: Sequence[Step]) -> None:
+async def _serve(target: str, link: str | None, script: str) -> None:
+    steps = parse_script(script)
     async with open_fault_proxy(target, link=link) as proxy, trio.open_nursery() as nursery:
         nursery.start_soon(proxy.run_script, steps)
-        _say({"uri": proxy.uri})
+        say({"uri": proxy.uri})
         # The thread is left behind when the proxy is interrupted: it waits for an end that does not come.
         while await trio.to_thread.run_sync(os.read, 0, 4096, abandon_on_cancel=True):
             pass
         nursery.cancel_scope.cancel()
-
-
-def _say(what: dict[str, str]) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
 
 
 @contextlib.contextmanager
@@ -68,29 +51,12 @@ def run_fault_proxy_in_process(target: str, link: LinkConditions | str = "") -> 
     Raises:
         ConfigError: The target or the link cannot be meant.
     """
-    import_path = os.pathsep.join(dict.fromkeys([*filter(None, sys.path), str(Path(atp_trio.__file__).parents[1])]))
-    command = [sys.executable, "-m", "atp_trio.testing.faults", target, *(["--link", str(link)] if str(link) else [])]
-    # Its own session: Ctrl-C in a terminal is meant for the client.
-    with subprocess.Popen(  # noqa: S603 - ourselves
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": import_path},
-    ) as process:
-        assert process.stdin is not None
+    arguments = [target, *(["--link", str(link)] if str(link) else [])]
+    with run_child("atp_trio.testing.faults", arguments) as process:
         assert process.stdout is not None
-        try:
-            answer = json.loads(process.stdout.readline() or "{}")
-            if "error" in answer:
-                raise ConfigError(answer["error"])
-            if "uri" not in answer:
-                raise AtpError("the fault proxy's process has ended")
-            yield answer["uri"]
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        answer = json.loads(process.stdout.readline() or "{}")
+        if "error" in answer:
+            raise ConfigError(answer["error"])
+        if "uri" not in answer:
+            raise AtpError("the fault proxy's process has ended")
+        yield answer["uri"]

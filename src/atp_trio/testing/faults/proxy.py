@@ -24,6 +24,7 @@ from atp_trio.testing.faults.conditions import LinkConditions, Wire, parse_link
 from atp_trio.testing.faults.connection import ProxiedConnection, Stream
 from atp_trio.testing.faults.script import Action, Step, parse_script
 from atp_trio.testing.faults.treatment import Direction, Flow, Selector, Treatments
+from atp_trio.testing.listening import serving
 
 __all__ = ["FaultProxy", "open_fault_proxy"]
 
@@ -220,20 +221,10 @@ async def open_fault_proxy(target: str, *, link: LinkConditions | str | None = N
     """
     conditions = parse_link(link) if isinstance(link, str) else link or LinkConditions()
     proxy = FaultProxy(conditions, seed)
-    failure: BaseException | None = None
     with contextlib.ExitStack() as stack:
         listening = await _listen(proxy, target, stack)
-        async with trio.open_nursery() as nursery:
-            try:
-                for listener, connect in listening:
-                    nursery.start_soon(trio.serve_listeners, partial(proxy.serve_socket, connect=connect), [listener])
-                yield proxy
-            except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-                failure = error
-            finally:
-                nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        async with serving([(one, partial(proxy.serve_socket, connect=connect)) for one, connect in listening]):
+            yield proxy
 
 
 async def _listen(proxy: FaultProxy, target: str, stack: contextlib.ExitStack) -> list[tuple[trio.SocketListener, Connect]]:

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import attrs
 import trio
 
-import atp_trio
 from atp_trio.errors import AtpError, ConfigError
 from atp_trio.spice.messages.geometry import Rect
+from atp_trio.testing.child import run_child
 from atp_trio.testing.server.options import ServerOptions
 from atp_trio.testing.server.server import SpiceServer, open_spice_server
 
 T = TypeVar("T")
-
-# How long a process may take to end by itself, in seconds, before it is killed.
-END_SECONDS: Final = 5.0
 
 
 @attrs.frozen(eq=False)
@@ -176,20 +171,9 @@ def run_server_in_process(**options: Any) -> Iterator[ServerProcess]:
     chosen = ServerOptions.of(options)
     if chosen.tls_context is not None:
         raise ConfigError("a TLS context cannot be given to another process: give cert_file and key_file")
-    # Its own session: Ctrl-C in a terminal is meant for the client, which then leaves in order.
-    with subprocess.Popen(
-        [sys.executable, "-m", "atp_trio.testing.server"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": _import_path()},
-    ) as process:
-        try:
-            facts = _exchange(process, json.loads(json.dumps(options, default=_plain)))
-            yield ServerProcess(facts["uri"], facts["port"], facts["tls_port"], chosen, process)
-        finally:
-            _end(process)
+    with run_child("atp_trio.testing.server") as process:
+        facts = _exchange(process, json.loads(json.dumps(options, default=_plain)))
+        yield ServerProcess(facts["uri"], facts["port"], facts["tls_port"], chosen, process)
 
 
 def _exchange(process: subprocess.Popen[str], line: dict[str, Any]) -> dict[str, Any]:
@@ -208,21 +192,6 @@ def _exchange(process: subprocess.Popen[str], line: dict[str, Any]) -> dict[str,
     if "error" in heard:
         raise ConfigError(heard["error"])
     return heard
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.close()
-    try:
-        process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def _import_path() -> str:
-    """Where the child finds the modules that this process uses, installed or not."""
-    return os.pathsep.join(dict.fromkeys([*filter(None, sys.path), str(Path(atp_trio.__file__).parents[1])]))
 
 
 def _plain(value: object) -> object:

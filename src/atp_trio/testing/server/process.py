@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
 import trio
 
 from atp_trio.errors import ConfigError
+from atp_trio.testing.child import run_to_the_end, say
 from atp_trio.testing.server.server import SpiceServer, open_spice_server
 
 _MAX_LINE: Final = 1 << 20
@@ -53,15 +53,7 @@ def report(server: SpiceServer) -> dict[str, Any]:
 
 def main() -> int:
     """Serve as the first line of standard input says, until it ends; gives the exit code."""
-    lines = _lines()
-    try:
-        trio.run(_serve, _read_options(next(lines, "")), lines)
-    except KeyboardInterrupt:
-        return 130
-    except ConfigError as error:
-        _say({"error": str(error)})
-        return 2
-    return 0
+    return run_to_the_end(_serve, _lines())
 
 
 def _read_options(line: str) -> dict[str, Any]:
@@ -74,12 +66,12 @@ def _read_options(line: str) -> dict[str, Any]:
     return options
 
 
-async def _serve(options: dict[str, Any], lines: Iterator[str]) -> None:
-    async with open_spice_server(**options) as server:
-        _say({"uri": server.uri, "port": server.port, "tls_port": server.tls_port})
+async def _serve(lines: Iterator[str]) -> None:
+    async with open_spice_server(**_read_options(next(lines, ""))) as server:
+        say({"uri": server.uri, "port": server.port, "tls_port": server.tls_port})
         # The thread is left behind when the server is interrupted: it waits for a line that does not come.
         while line := await trio.to_thread.run_sync(next, lines, "", abandon_on_cancel=True):
-            _say(_do(server, line))
+            say(_do(server, line))
 
 
 def _do(server: SpiceServer, line: str) -> dict[str, Any]:
@@ -113,8 +105,3 @@ def _lines() -> Iterator[str]:
             return
     if rest:
         yield rest.decode(errors="replace")
-
-
-def _say(what: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()

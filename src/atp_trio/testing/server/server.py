@@ -12,7 +12,7 @@ import os
 import secrets
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from atp_trio.spice.streams.base import AdaptedStream, ByteStream
 from atp_trio.spice.streams.socket import SocketStream
 from atp_trio.spice.streams.uri import SpiceUri
 from atp_trio.spice.wire import Message
+from atp_trio.testing.listening import Listening, serving
 from atp_trio.testing.server.channel import GONE, ClosedChannel
 from atp_trio.testing.server.channels import MainChannel
 from atp_trio.testing.server.link import Door, Refused, link_channel, shared_key
@@ -264,26 +265,12 @@ async def open_spice_server(**options: Any) -> AsyncIterator[SpiceServer]:
     machine = await trio.to_thread.run_sync(Machine, chosen)
     await trio.to_thread.run_sync(shared_key)
     server = SpiceServer(chosen, machine)
-    failure: BaseException | None = None
     with contextlib.ExitStack() as sockets:
-        listening = await _listen(server, sockets)
-        async with trio.open_nursery() as nursery:
-            try:
-                for listener, handler in listening:
-                    nursery.start_soon(partial(trio.serve_listeners, handler, [listener]))
-                yield server
-            except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-                failure = error
-            finally:
-                nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        async with serving(await _listen(server, sockets)):
+            yield server
 
 
-Handler = Callable[[trio.SocketStream], Awaitable[None]]
-
-
-async def _listen(server: SpiceServer, sockets: contextlib.ExitStack) -> list[tuple[trio.SocketListener, Handler]]:
+async def _listen(server: SpiceServer, sockets: contextlib.ExitStack) -> list[Listening]:
     """Listen where the options say, and note where that is; `sockets` closes what was opened."""
     options = server.options
     if options.unix_path is not None:
@@ -292,7 +279,7 @@ async def _listen(server: SpiceServer, sockets: contextlib.ExitStack) -> list[tu
         sockets.callback(options.unix_path.unlink, missing_ok=True)
         sockets.callback(listener.socket.close)
         return [(listener, partial(server._serve_socket, door=Door(network_test=False)))]  # noqa: SLF001 - its own module
-    listening: list[tuple[trio.SocketListener, Handler]] = []
+    listening: list[Listening] = []
     if options.port is not None:
         server.port, listener = await _listen_tcp(options.host, options.port)
         sockets.callback(listener.socket.close)
