@@ -245,15 +245,11 @@ class LibvirtStream(trio.abc.HalfCloseableStream):
         if was_closed:
             await trio.lowlevel.checkpoint()
             return
-        is_lost = self._inbox.is_ended
         self._inbox.drop()
         self._arrived.unpark_all()
         self._sending.cancel()
         try:
-            if is_lost:
-                await trio.lowlevel.checkpoint()
-            else:
-                await self._part()
+            await self._part()
         finally:
             self._pipe.left = True
             # With its connection the stream ends in libvirtd, whatever was said; the lane's closing waits for its thread.
@@ -307,6 +303,7 @@ class LibvirtStream(trio.abc.HalfCloseableStream):
                 self._idle.set()
 
     async def _part(self) -> None:
+        # Also a stream that has ended: libvirtd keeps the port until it is told, or the connection is gone.
         with trio.move_on_after(LEAVE_SECONDS), contextlib.suppress(AtpError):
             await self._idle.wait()
             await self._run(self._pipe.finish, self._lane)

@@ -426,7 +426,8 @@ async def test_leaving_the_host_ends_its_streams(libvirt, ports):
     assert not libvirt.connections
 
 
-async def test_ended_for_another_reason(pair):
+async def test_ended_for_another_reason(pair, monkeypatch):
+    monkeypatch.setattr(channel, "LEAVE_SECONDS", 0.05)
     stream, _ = pair
     async with trio.open_nursery() as nursery:
 
