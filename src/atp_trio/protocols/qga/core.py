@@ -121,22 +121,26 @@ class QgaCore:
         return None
 
     def _find_sync(self) -> Synced | None:
-        while True:
-            _, delimiter, rest = self._buffer.rpartition(_DELIMITER)
-            if delimiter:
-                self._buffer, self._is_delimited, self._searched = rest, True, 0
-            if not self._is_delimited:
-                self._drop()
-                return None
-            line = self._take_line()
-            if line is None:
-                if len(self._buffer) > _MAX_SYNC:
-                    self._drop()
-                return None
+        while self._delimit() and (line := self._take_line()) is not None:
+            # A delimiter in the middle begins anew.
+            *_, line = line.rpartition(_DELIMITER)
             self._is_delimited = False
             if self._is_ours(line):
                 self.phase = QgaPhase.READY
                 return Synced()
+        if len(self._buffer) > _MAX_SYNC:
+            *_, self._buffer = self._buffer.rpartition(_DELIMITER)
+            self._searched = 0
+            if len(self._buffer) > _MAX_SYNC:
+                self._drop()
+        return None
+
+    def _delimit(self) -> bool:
+        """Drop what comes before a delimiter; gives whether there was one."""
+        if not self._is_delimited:
+            _, delimiter, self._buffer = self._buffer.partition(_DELIMITER)
+            self._is_delimited, self._searched = bool(delimiter), 0
+        return self._is_delimited
 
     def _is_ours(self, line: bytes) -> bool:
         try:

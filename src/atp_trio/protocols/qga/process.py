@@ -225,10 +225,14 @@ class GuestProcess:
 
         Raises:
             LocalProtocolError: The guest has no `/bin/sh`.
+            AgentLost: The agent was started anew, and knows the program no more.
             AtpError: As `QgaProtocol.execute`.
         """
         if self.directory is None:
             raise LocalProtocolError("the guest has no shell to kill a program with")
+        # Its number may be another's by now, where it has ended, or was started by an agent that has gone.
+        self.hurry()
+        await self.poll()
         if self.status is None:
             await self.errands.acquire(lambda: run_shell(self.agent, _KILL, str(self.pid), signal), _nothing)
 
