@@ -20,7 +20,7 @@ import logging
 import operator
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 
 import attrs
@@ -80,21 +80,29 @@ class _Pipe:
     def send(self, data: bytes) -> None:
         """Send all of it, or until `left`; inside of `lane.run`. Blocks while the guest does not take it."""
         at = 0
-        with self._sending() as stream:
+        self._sending_since = time.monotonic()
+        try:
             while at < len(data) and not self.left:
-                self._sending_since = time.monotonic()
-                sent = stream.send(data[at : at + _SLICE] if len(data) > _SLICE else data)
+                sent = self._stream.send(data[at : at + _SLICE] if len(data) > _SLICE else data)
                 if sent == _WOULD_BLOCK:  # libvirt's clients up to now block instead
                     time.sleep(0.005)
                     continue
+                self._sending_since = time.monotonic()
                 at += sent
-
-    @contextlib.contextmanager
-    def _sending(self) -> Iterator[Any]:
-        try:
-            yield self._stream
+        except self._error as error:
+            stalled = self._stalled()
+            if stalled is not None:
+                raise stalled from error.with_traceback(None)
+            raise
         finally:
             self._sending_since = None
+
+    def _stalled(self) -> ConnectionLost | None:
+        """What a loss was that happens now, if it is the guest's doing."""
+        since = self._sending_since
+        if since is None or (seconds := time.monotonic() - since) < _GUEST_STALLS:
+            return None
+        return ConnectionLost(f"{self.what} was lost: the guest took nothing for {seconds:.0f} s, and libvirt gave up")
 
     def finish(self, lane: Lane) -> None:
         """Say good-bye, after all that was sent; inside of `lane.run`."""
@@ -143,12 +151,7 @@ class _Pipe:
         return True
 
     def _lane_lost(self, lane: Lane, tell_host: Callable[[Lane], None]) -> None:
-        since = self._sending_since
-        if since is not None and (stalled := time.monotonic() - since) > _GUEST_STALLS:
-            reason = f"the guest took nothing for {stalled:.0f} s, and libvirt gave up"
-        else:
-            reason = f"the connection to {lane.uri} has ended"
-        self.inbox.end(ConnectionLost(f"{self.what} was lost: {reason}"))
+        self.inbox.end(self._stalled() or ConnectionLost(f"{self.what} was lost: the connection to {lane.uri} has ended"))
         tell_host(lane)
 
 
@@ -267,7 +270,7 @@ class LibvirtStream(trio.abc.HalfCloseableStream):
             self._sending.cancel()
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> Any:
+    async def _turn(self) -> AsyncIterator[None]:
         """To send: checked, alone, after what is still being sent."""
         if self._is_sending:
             raise trio.BusyResourceError("another task is sending")
@@ -295,6 +298,8 @@ class LibvirtStream(trio.abc.HalfCloseableStream):
                 abandon_on_cancel=True,
                 limiter=end,  # type: ignore[arg-type] # Trio takes what is like a CapacityLimiter
             )
+        except ConnectionLost as error:
+            self._inbox.end(error)
         except HypervisorError as error:
             # A stream's errors are for ever.
             self._inbox.end(ConnectionLost(f"{self._pipe.what} was lost: {error}"))
