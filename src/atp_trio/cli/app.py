@@ -21,9 +21,11 @@ from atp_trio.cli.guest import guest
 from atp_trio.cli.info import info
 from atp_trio.cli.key import key
 from atp_trio.cli.place import join_domain
+from atp_trio.cli.qga import qga
 from atp_trio.cli.qmp import qmp
 from atp_trio.cli.record import record
 from atp_trio.cli.screenshot import screenshot
+from atp_trio.cli.serial import serial
 from atp_trio.cli.serve import serve
 from atp_trio.cli.type import type_text
 from atp_trio.cli.wait import wait
@@ -48,6 +50,8 @@ COMMANDS: Final[dict[str, Callable[..., Awaitable[int | None]]]] = {
     "serve": serve,
     "guest": guest,
     "qmp": qmp,
+    "qga": qga,
+    "serial": serial,
 }
 
 
