@@ -41,7 +41,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 coverage: install system
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered tests/unit tests/property
