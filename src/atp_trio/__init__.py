@@ -40,6 +40,7 @@ from atp_trio.errors import (
 
 if TYPE_CHECKING:
     from atp_trio.config import TransportConfig, load_config
+    from atp_trio.hypervisor.channel import LibvirtStream
     from atp_trio.hypervisor.credentials import Credentials
     from atp_trio.hypervisor.domain import Domain, DomainState
     from atp_trio.hypervisor.event import (
@@ -58,7 +59,10 @@ if TYPE_CHECKING:
     from atp_trio.hypervisor.uri import HostUri
     from atp_trio.keyboard import Key, Layout, get_layout, layout_names, parse_chord
     from atp_trio.protocols.base import Protocol
+    from atp_trio.protocols.framing import Framing, JsonFraming, LengthFraming, LineFraming
+    from atp_trio.protocols.qga import QgaProtocol, open_qga
     from atp_trio.protocols.qmp import QmpProtocol, open_qmp
+    from atp_trio.protocols.virtio_serial import VirtioSerialProtocol
     from atp_trio.spice.channels import (
         ChannelStatistics,
         CursorChannel,
@@ -110,15 +114,20 @@ _PLACES: Final = {
     "DomainState": "hypervisor.domain",
     "EventsMissed": "hypervisor.event",
     "Evidence": "spice.channels.watching",
+    "Framing": "protocols.framing",
     "HeartbeatConfig": "supervision.heartbeat",
     "HostConnection": "hypervisor.host",
     "HostInfo": "hypervisor.info",
     "HostUri": "hypervisor.uri",
     "ImageCompression": "spice.messages.image",
     "InputsChannel": "spice.channels",
+    "JsonFraming": "protocols.framing",
     "Key": "keyboard",
     "LaneConfig": "hypervisor.lanes",
     "Layout": "keyboard",
+    "LengthFraming": "protocols.framing",
+    "LibvirtStream": "hypervisor.channel",
+    "LineFraming": "protocols.framing",
     "LiveScreen": "spice.channels.watching",
     "MainChannel": "spice.channels",
     "Match": "spice.imaging.search",
@@ -130,6 +139,7 @@ _PLACES: Final = {
     "PoolConfig": "hypervisor.pool_core",
     "Protocol": "protocols.base",
     "QemuMonitorEvent": "hypervisor.event",
+    "QgaProtocol": "protocols.qga",
     "QmpProtocol": "protocols.qmp",
     "ReconnectConfig": "supervision.backoff",
     "Recording": "spice.channels.recording",
@@ -144,11 +154,13 @@ _PLACES: Final = {
     "TextLine": "spice.imaging.ocr",
     "TransportConfig": "config",
     "VideoCodecType": "spice.messages.display",
+    "VirtioSerialProtocol": "protocols.virtio_serial",
     "get_layout": "keyboard",
     "layout_names": "keyboard",
     "load_config": "config",
     "open_host": "hypervisor.host",
     "open_pool": "hypervisor.pool",
+    "open_qga": "protocols.qga",
     "open_qmp": "protocols.qmp",
     "open_spice": "spice.connection",
     "parse_chord": "keyboard",
@@ -183,6 +195,7 @@ __all__ = [
     "DomainState",
     "EventsMissed",
     "Evidence",
+    "Framing",
     "HeartbeatConfig",
     "HostConnection",
     "HostInfo",
@@ -192,9 +205,13 @@ __all__ = [
     "ImageCompression",
     "ImageError",
     "InputsChannel",
+    "JsonFraming",
     "Key",
     "LaneConfig",
     "Layout",
+    "LengthFraming",
+    "LibvirtStream",
+    "LineFraming",
     "LinkError",
     "LiveScreen",
     "LocalProtocolError",
@@ -212,6 +229,7 @@ __all__ = [
     "ProtocolError",
     "QemuMonitorEvent",
     "QgaError",
+    "QgaProtocol",
     "QmpError",
     "QmpProtocol",
     "ReconnectConfig",
@@ -230,12 +248,14 @@ __all__ = [
     "TransportConfig",
     "TransportError",
     "VideoCodecType",
+    "VirtioSerialProtocol",
     "__version__",
     "get_layout",
     "layout_names",
     "load_config",
     "open_host",
     "open_pool",
+    "open_qga",
     "open_qmp",
     "open_spice",
     "parse_chord",
