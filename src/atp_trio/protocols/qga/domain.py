@@ -41,6 +41,7 @@ _FROM_QEMU: Final = 10  # virErrorDomain
 
 _BLOCK: Final = -2  # VIR_DOMAIN_QEMU_AGENT_COMMAND_BLOCK
 _RETRY: Final = 1.0  # seconds; libvirt's events come first where there are any
+_END: Final = "End of file from agent"  # QEMU has ended
 _DESCRIPTION: Final = re.compile(r"unable to execute QEMU agent command '[^']*': (.*)", re.DOTALL)
 
 
@@ -86,6 +87,8 @@ class DomainAgent(QgaAgent):
             return AgentNotConfigured(text, code=code, domain=domain)
         if isinstance(error, AgentUnavailable):
             return _unavailable(text)(f"{command}: {text}", code=code, domain=domain)
+        if code == _INTERNAL_ERROR and _END in text:
+            return AgentLost(f"{command}: {text}", code=code, domain=domain)
         if isinstance(error, QgaError) or (code == _INTERNAL_ERROR and domain == _FROM_QEMU):
             match = _DESCRIPTION.search(text)
             description = match[1] if match else text

@@ -51,6 +51,7 @@ async def test_the_agents_refusal(autojump_clock, qga):
         (not_connected(), AgentNotConnected),
         (disappeared(), AgentLost),
         (silent(), AgentUnresponsive),
+        (HypervisorError("internal error: End of file from agent socket", code=1, domain=10), AgentLost),
         (AgentUnavailable("Gast-Agent antwortet nicht", code=86, domain=10), AgentUnresponsive),
         (QgaError("unable to execute QEMU agent command 'guest-ping': no", code=113, domain=10), QgaError),
         (HypervisorError("access denied", code=88, domain=10), HypervisorError),
