@@ -7,7 +7,7 @@ not hold them up.
 
 A silent channel is asked for a sign of life: main and inputs in their own words, the others by knocking at the server's door. One
 whose peer was found to be gone may not be gone for the server: that takes it for present still, and resets its successor. Only a
-new connection helps then, so main is given up too.
+new connection helps then, so main is given up too; likewise where the server does not know the connection any more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from atp_trio.errors import AtpError, ConnectFailed, ConnectionLost, NotConnected
+from atp_trio.errors import AtpError, ConnectFailed, ConnectionLost, LinkBadConnectionId, NotConnected
 from atp_trio.spice.channels import MainChannel, SpiceChannel
 from atp_trio.spice.linking import Linker
 from atp_trio.spice.messages.link import ChannelType
@@ -249,13 +249,22 @@ class ChannelKeeper:
         seconds = self.keeping.heartbeat.interval
         channel: SpiceChannel | None = None
         with trio.move_on_after(seconds):
-            channel = await self._vm.open_channel(*kept.key)
+            channel = await self._open(kept.key)
             if kept.key[0] in TALKATIVE:
                 await self._wait_first_message(kept, channel)
             return channel
         if channel is not None:
             channel.lose(ConnectionLost("the server accepted the link and said nothing more"))
         raise ConnectFailed(f"{channel_name(kept.key)}: it could not be linked within {seconds:g} s")
+
+    async def _open(self, key: Key) -> SpiceChannel:
+        try:
+            return await self._vm.open_channel(*key)
+        except LinkBadConnectionId as error:
+            lost = ConnectionLost(f"the server does not know this connection any more: {error}")
+            lost.__cause__ = error
+            self._vm.main.lose(lost)
+            raise
 
     async def _wait_first_message(self, kept: _Kept, channel: SpiceChannel) -> None:
         try:

@@ -81,6 +81,11 @@ class _KeptMachine:
             self.vm, self.verdict = None, Verdict(ConnectionState.DISCONNECTED)
             self.left.set()
 
+    @property
+    def _present_life(self) -> Life:
+        assert self._life is not None
+        return self._life
+
     async def _connect(self) -> None:
         seconds = self._keeping.heartbeat.interval
         with trio.move_on_after(seconds) as linking:
@@ -89,18 +94,18 @@ class _KeptMachine:
                 self.connections += 1
                 await vm.main.wait_closed()
                 if vm.main.closed_by is not None:
+                    self._present_life.impaired(vm.main.closed_by)  # leaving takes a moment: nobody is to take it for whole
                     raise vm.main.closed_by
         if linking.cancelled_caught:
             raise ConnectFailed(f"it could not be connected within {seconds:g} s")
 
     def _tell(self, vm: SpiceVmConnection, verdict: Verdict, cause: AtpError | None) -> None:
         """The required channels have been tried: from now on it can be used, with all of them or without some."""
-        assert self._life is not None
         self.vm, self.verdict = vm, verdict
         if cause is None:
-            self._life.established()
+            self._present_life.established()
         else:
-            self._life.impaired(cause)
+            self._present_life.impaired(cause)
 
     def connection(self) -> SpiceVmConnection:
         """The present connection."""

@@ -6,7 +6,7 @@ Source: SPICE protocol reference, section 7.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final
 
 import trio
@@ -92,8 +92,7 @@ class InputsChannel(SpiceChannel):
         Cancellation: the key went down and counts as held, or nothing was sent.
         """
         found = _key(key)
-        await self.send(inputs.KeyDown(code=found.scancode_down()))
-        self._keys[found] = None
+        await self._send_and_note(inputs.KeyDown(code=found.scancode_down()), lambda: self._keys.setdefault(found))
 
     async def key_up(self, key: Key | str) -> None:
         """Release a key.
@@ -105,11 +104,18 @@ class InputsChannel(SpiceChannel):
         """
         found = _key(key)
         try:
-            await self.send(inputs.KeyUp(code=found.scancode_up()))
+            await self._send_and_note(inputs.KeyUp(code=found.scancode_up()), lambda: self._keys.pop(found, None))
         except TransportError:
             self._release(found)
             raise
-        self._keys.pop(found, None)
+
+    async def _send_and_note(self, message: Message, note: Callable[[], object]) -> None:
+        """Send, and note it in the same step: who leaves the connection meanwhile, in another task, knows what is down."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._wait_room()
+        self.send_nowait(message)
+        note()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def press(self, chord: Chord) -> None:
         """Press and release keys together: the keys go down in order and up in reverse.
@@ -339,19 +345,21 @@ class InputsChannel(SpiceChannel):
 
         Cancellation: the button went down and counts as held, or nothing was sent.
         """
-        held = self._buttons | _mask(button)
-        await self.send(inputs.MousePress(button=button, buttons_state=held))
-        self._buttons = held
+        await self._send_and_note(
+            inputs.MousePress(button=button, buttons_state=self._buttons | _mask(button)),
+            lambda: setattr(self, "_buttons", self._buttons | _mask(button)),
+        )
 
     async def button_up(self, button: MouseButton = MouseButton.LEFT) -> None:
         """Release a mouse button; as `key_up`."""
-        held = self._buttons & ~_mask(button)
         try:
-            await self.send(inputs.MouseRelease(button=button, buttons_state=held))
+            await self._send_and_note(
+                inputs.MouseRelease(button=button, buttons_state=self._buttons & ~_mask(button)),
+                lambda: setattr(self, "_buttons", self._buttons & ~_mask(button)),
+            )
         except TransportError:
             self._release_button(button)
             raise
-        self._buttons = held
 
     async def click(
         self, x: int | None = None, y: int | None = None, *, button: MouseButton = MouseButton.LEFT, display_id: int = 0
