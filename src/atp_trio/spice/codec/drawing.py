@@ -27,7 +27,7 @@ from atp_trio.errors import ConfigError
 from atp_trio.spice.codec.framing import FrameTable
 from atp_trio.spice.codec.glz import GlzImages
 from atp_trio.spice.codec.pixel_table import PixelTable
-from atp_trio.spice.codec.raster import Pixels, address
+from atp_trio.spice.codec.raster import Pixels, address, untouched
 
 __all__ = ["DrawStatus", "FrameDrawer", "Kept", "Run", "Shared"]
 
@@ -127,7 +127,7 @@ class FrameDrawer:
         self._rects = ffi.new("struct draw_damage[]", _DAMAGE_CAPACITY)
         self._damage = memoryview(ffi.buffer(self._rects))
         # Never touched but for compressed images, and then only as far as their size.
-        self._scratch = np.empty(lib.draw_scratch_words(), np.uint32)
+        self._scratch = untouched(lib.draw_scratch_words(), np.uint32)
         self._run = ffi.new("struct draw_run *")
         self._run.damage, self._run.damage_capacity = self._rects, _DAMAGE_CAPACITY
         self._totals = memoryview(ffi.buffer(ffi.addressof(self._run, "totals")))
@@ -135,7 +135,7 @@ class FrameDrawer:
         self._run.scratch = ffi.cast("uint32_t *", address(self._scratch))
         self._run.quic_lookup = _LOOKUP
         self._kept = ffi.new("struct draw_kept[]", lib.DRAW_MAX_KEPT)
-        self._kept_pixels = np.empty(_KEPT_PIXELS, np.uint32)
+        self._kept_pixels = untouched(_KEPT_PIXELS, np.uint32)
         self._run.kept, self._run.kept_capacity = self._kept, _KEPT_PIXELS
         self._run.kept_pixels = ffi.cast("uint32_t *", address(self._kept_pixels))
         self._surfaces: Any = ffi.NULL

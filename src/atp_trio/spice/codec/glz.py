@@ -24,7 +24,7 @@ import numpy as np
 from _spice_codec import ffi, lib
 from atp_trio.errors import ImageError
 from atp_trio.spice.codec.limit import DEFAULT_LIMIT, SizeLimit, check_size
-from atp_trio.spice.codec.raster import Buffer, Pixels, address, as_rows
+from atp_trio.spice.codec.raster import Buffer, Pixels, address, as_rows, untouched
 
 __all__ = ["GlzHeader", "GlzImageMissing", "GlzImages", "GlzType", "GlzWindow", "read_glz_header"]
 
@@ -101,10 +101,9 @@ class GlzImages:
     """
 
     def __init__(self, max_pixels: int, max_images: int) -> None:
-        # Memory that is not initialised, as most of it will never be touched.
-        images = np.empty((2 * max_images + lib.GLZ_WINDOW_SLACK) * ffi.sizeof("struct glz_image"), np.uint8)
-        ahead = np.empty((max_images + 1) * ffi.sizeof("struct glz_range"), np.uint8)
-        ring = np.empty(max_pixels + max_pixels // _RING_SLACK, np.uint32)
+        images = untouched((2 * max_images + lib.GLZ_WINDOW_SLACK) * ffi.sizeof("struct glz_image"), np.uint8)
+        ahead = untouched((max_images + 1) * ffi.sizeof("struct glz_range"), np.uint8)
+        ring = untouched(max_pixels + max_pixels // _RING_SLACK, np.uint32)
         self._memory = images, ahead, ring
         self.struct = ffi.new("struct glz_window *")
         self.struct.images = ffi.cast("struct glz_image *", address(images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from _spice_codec import ffi
 from atp_trio.errors import ConfigError
 
-__all__ = ["Buffer", "Pixels", "address", "as_rows", "expand_555", "truncate_555"]
+__all__ = ["Buffer", "Pixels", "address", "as_rows", "expand_555", "truncate_555", "untouched"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """What a codec reads from: contiguous bytes."""
@@ -34,6 +35,15 @@ def as_rows(out: Pixels | None, width: int, height: int, dtype: npt.DTypeLike = 
     if (width > 1 and out.strides[1] != item) or not (out.flags.writeable and out.flags.aligned):
         raise ConfigError("out is read-only, not aligned, or its rows are not contiguous")
     return out
+
+
+def untouched(count: int, dtype: npt.DTypeLike) -> Pixels:
+    """Zeros that cost no memory before they are written to, page by page: for tables that are mostly never filled.
+
+    What numpy allocates may be memory that was used before, and is then held whole.
+    """
+    size = count * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype, count)
 
 
 def address(array: Pixels) -> Any:

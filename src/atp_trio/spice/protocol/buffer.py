@@ -6,7 +6,7 @@ that is filled, however small the pieces are in which it came.
 
 Blocks are anonymous maps of memory: pages that were never received into cost nothing. That holds for the block of a channel that
 says little, and for the large block of a message that was announced and never sent. A block that had to grow for one large
-message is given back after it.
+message is given back after it; and one that was filled far, once only little comes, as its pages would be held for nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ import attrs
 BLOCK: Final = 256 * 1024
 # A full-screen picture stays below this; a block beyond it is not kept for the next message.
 KEEP: Final = 16 * 1024 * 1024
+# What is filled beyond this is given back when so many times in a row less came, or at once if told so.
+USUAL: Final = 32 * 1024
+PATIENCE: Final = 16
 
 
 def _new_block(size: int) -> memoryview:
@@ -39,6 +42,7 @@ class ReceiveBuffer:
     data: memoryview = attrs.field(factory=lambda: _new_block(BLOCK), repr=False)
     start: int = 0
     end: int = 0
+    _patience: int | None = None  # how often less may still come until a block that was filled far is given back
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -57,6 +61,21 @@ class ReceiveBuffer:
         elif not kept or self.start + needed > len(self.data):
             self._move(self.data)
         return self.data[self.end :]
+
+    def give_back(self) -> None:
+        """What comes next is little: give back the pages that were filled, as soon as all in them was read."""
+        self._patience = 0
+
+    def drained(self) -> None:
+        """Every message that is there was read; a block that is larger than needed for long enough is given back."""
+        if self:
+            return
+        if self._patience and self.end <= USUAL:
+            self._patience -= 1
+        elif self._patience != 0 and self.end > USUAL:
+            self._patience = PATIENCE
+        if self._patience == 0:
+            self.data, self.start, self.end, self._patience = _new_block(BLOCK), 0, 0, None
 
     def _move(self, block: memoryview) -> None:
         """Move what is there to the front of `block`, which may be the same one."""

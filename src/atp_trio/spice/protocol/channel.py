@@ -28,7 +28,7 @@ from atp_trio.errors import LocalProtocolError, MalformedMessage, UnexpectedMess
 from atp_trio.spice.codec.framing import Framer, FrameTable, HeaderKind, pack_full_header, pack_mini_header, sub_messages
 from atp_trio.spice.messages import base
 from atp_trio.spice.messages.link import ChannelType
-from atp_trio.spice.protocol.buffer import ReceiveBuffer
+from atp_trio.spice.protocol.buffer import USUAL, ReceiveBuffer
 from atp_trio.spice.protocol.order import Order
 from atp_trio.spice.wire import Message, Role, table
 from atp_trio.spice.wire.kind import Buffer
@@ -73,12 +73,10 @@ class AckWindow:
     def room(self) -> int | None:
         """How many messages may be let come before they are received, so that the sender never waits for our ACK; None for any.
 
-        It waits after two windows (as in `SendWindow`) without an ACK. So there is time until our next is due, and where that is
-        soon, for half of what it may send until it waits.
+        It waits after two windows (as in `SendWindow`) without an ACK. Half a window of these is kept, for what it sends until we
+        have noticed.
         """
-        if not self.window:
-            return None
-        return self.left if 2 * self.left >= self.window else (self.window + self.left) // 2
+        return self.left + self.window // 2 if self.window else None
 
     def set(self, generation: int, window: int) -> None:
         """A SET_ACK came."""
@@ -212,6 +210,7 @@ class ChannelCore:
         self._subs: Iterator[tuple[int, int, int]] = iter(())  # sub-messages of the one that is being taken
         self._outer: tuple[int, int, int] | None = None  # that one, until its sub-messages were taken
         self._taking = False
+        self._early = 0  # messages that are counted for the ACKs already, and not taken yet
         self._serial_in = 0
         self._serial_out = 0
         self._out: list[Buffer] = []
@@ -253,6 +252,11 @@ class ChannelCore:
         self.free_space(len(data))[: len(data)] = data
         self.received(len(data))
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether no message is left that was received completely, and the last one is fully processed."""
+        return not self._taking and not self._more
+
     def next_message(self) -> Message | None:
         """The next message, or None: receive more.
 
@@ -280,9 +284,10 @@ class ChannelCore:
         if self._outer is None:
             self.last_serial = self._serial_in
             row = self._next_row()
-            self._taking = row is not None
             if row is None:
+                self._drained()
                 return None
+            self._taking = True
             number, offset, size, sub_list, serial = row
             self._outer = number, offset, size
             # Mini headers have no serial. Where there is one it may skip; one that stands still or goes back would make us say
@@ -300,6 +305,10 @@ class ChannelCore:
         self._acknowledge(1)
         return outer
 
+    def _drained(self) -> None:
+        self._taking = False
+        self._buffer.drained()
+
     def _next_row(self) -> tuple[int, int, int, int, int] | None:
         row = next(self._rows, None)
         while row is None and self._more:
@@ -313,7 +322,27 @@ class ChannelCore:
         buffer.start, self._needed, self._more = found.consumed, found.needed, found.more
         self._rows = found.rows()
 
+    def acknowledge_early(self) -> None:
+        """Count the messages that come next as received before they are handled, so that the peer goes on meanwhile.
+
+        That ends before any that may change how messages are counted.
+        """
+        found = self.peek()
+        if found is None or len(found) < self.ack.left or self._early:
+            return
+        count = 0
+        for number, _, _, sub_list, _ in islice(found.table.rows(), found.row, None):
+            if number < _FIRST_OWN or sub_list:
+                break
+            count += 1
+        self._acknowledge(count)
+        self._early = count
+
     def _acknowledge(self, messages: int) -> None:
+        if self._early:
+            early = min(messages, self._early)
+            self._early -= early
+            messages -= early
         for _ in range(self.ack.count(messages)):
             self._put(_ACK, _EMPTY)
 
@@ -354,6 +383,8 @@ class ChannelCore:
         self.last_serial = self._serial_in
         self.traffic.messages_received += count
         self._acknowledge(count)
+        if not length_hint(self._rows) and not self._more:
+            self._drained()
 
     def _take(self, number: int, offset: int, size: int) -> Message | None:
         """Read one message and answer it where that is our own business; None when nothing is left to tell."""
@@ -375,6 +406,8 @@ class ChannelCore:
         if isinstance(message, base.Ping):
             self.traffic.pings_answered += 1
             self.send(base.Pong(id=message.id, timestamp=message.timestamp))
+            if len(message.data) > USUAL:  # the network test, once in a connection's life
+                self._buffer.give_back()
         elif isinstance(message, base.SetAck):
             self.ack.set(message.generation, message.window)
             self.send(base.AckSync(generation=message.generation))
@@ -471,6 +504,8 @@ class ChannelCore:
 
 # Above this, one more call of send costs less than copying.
 _LARGE: Final = 32 * 1024
+# Below are the messages that all channels share.
+_FIRST_OWN: Final = 101
 _LIST: Final = base.List.numbers[Role.SERVER]
 _ACK: Final = base.Ack.numbers[Role.CLIENT]
 _EMPTY: Final = (b"",)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from _spice_codec import ffi
-from atp_trio.spice.codec.raster import address
+from atp_trio.spice.codec.raster import address, untouched
 
 PIXELS = np.arange(12, dtype=np.uint32).reshape(3, 4)
 READ_ONLY = PIXELS[:]
@@ -26,3 +26,12 @@ def test_address_is_that_of_the_first_pixel(name):
     first = ffi.buffer(address(array), array.itemsize)
     assert bytes(first) == array.flat[0].tobytes()
     assert int(ffi.cast("uintptr_t", address(array))) == array.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize(("count", "dtype"), [(0, np.uint8), (1, np.uint32), (5000, np.uint32), (2**30, np.uint8)])
+def test_untouched_memory_is_zero_and_takes_no_room(count, dtype):
+    array = untouched(count, dtype)
+    assert (array.shape, array.dtype) == ((count,), dtype)
+    assert not array[-10:].any()
+    array[:3] = 7  # C writes there, too
+    assert array[:3].tolist() == [7] * min(3, count)

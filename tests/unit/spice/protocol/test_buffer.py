@@ -2,7 +2,7 @@
 
 import pytest
 
-from atp_trio.spice.protocol.buffer import BLOCK, KEEP, ReceiveBuffer
+from atp_trio.spice.protocol.buffer import BLOCK, KEEP, PATIENCE, USUAL, ReceiveBuffer
 
 
 def fill(buffer: ReceiveBuffer, data: bytes, needed: int = 0) -> None:
@@ -115,3 +115,47 @@ def test_its_repr_does_not_show_what_was_received():
     buffer = ReceiveBuffer()
     fill(buffer, b"secret")
     assert "secret" not in repr(buffer)
+
+
+def read_all(buffer: ReceiveBuffer) -> None:
+    buffer.start = buffer.end
+    buffer.drained()
+
+
+def test_a_block_that_was_filled_far_is_given_back_when_little_comes_for_long():
+    buffer = ReceiveBuffer()
+    fill(buffer, b"x" * (USUAL + 1))
+    block = buffer.data
+    read_all(buffer)
+    for _ in range(PATIENCE):
+        assert buffer.data is block
+        fill(buffer, b"x" * USUAL)
+        read_all(buffer)
+    assert buffer.data is not block
+    assert (len(buffer.data), len(buffer)) == (BLOCK, 0)
+    assert block[: USUAL + 1] == b"x" * (USUAL + 1)  # views of it stay good
+
+
+def test_a_block_is_kept_while_much_comes_now_and_then_and_where_little_ever_came():
+    for size in (USUAL + 1, USUAL):
+        buffer = ReceiveBuffer()
+        block = buffer.data
+        for _ in range(3):
+            fill(buffer, b"x" * size)
+            read_all(buffer)
+            for _ in range(PATIENCE - 1):
+                fill(buffer, b"x")
+                read_all(buffer)
+        assert buffer.data is block
+
+
+def test_a_block_is_given_back_when_asked_for_but_not_with_something_in_it():
+    buffer = ReceiveBuffer()
+    fill(buffer, b"x" * 200_000)
+    block, buffer.start = buffer.data, 199_000
+    buffer.give_back()
+    buffer.drained()
+    assert held(buffer) == b"x" * 1000
+    assert buffer.data is block
+    read_all(buffer)
+    assert buffer.data is not block

@@ -1,6 +1,7 @@
 """The data stage: what is answered, counted and handed on, in which order, and what each thing wrong is called."""
 
 import struct
+from itertools import pairwise
 
 import pytest
 
@@ -94,6 +95,15 @@ def test_a_ping_is_answered_with_twelve_bytes_whatever_its_padding(padding):
     assert given(core, ping(7, bytes(padding))) == []
     assert sent(core) == [(PONG, struct.pack("<IQ", 7, 1007))]
     assert core.traffic.pings_answered == 1
+
+
+def test_the_memory_of_the_network_test_is_given_back():
+    core = client(ChannelType.MAIN)
+    blocks = [core.free_space().obj]
+    for padding in (0, 256000, 0):
+        given(core, ping(7, bytes(padding)))
+        blocks.append(core.free_space().obj)
+    assert [later is earlier for earlier, later in pairwise(blocks)] == [True, False, True]
 
 
 def test_the_server_is_given_the_pong():
