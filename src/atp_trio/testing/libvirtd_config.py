@@ -22,6 +22,7 @@ DIRECTORIES: Final = {
     "cache": "/var/cache/libvirt",
     "log": "/var/log/libvirt",
     "run": "/run/libvirt",
+    "lock": "/run/lock",  # of a domain's ports and consoles, by paths that are the same for all of ours
 }
 # libvirtd looks for Debian's user and group of QEMU, also where its configuration names others. Debian's package for
 # servers makes them, with their fixed number; we do without it, as it would start a libvirtd of its own.

@@ -108,4 +108,4 @@ def test_nobody_there(atp, tmp_path):
 
 def test_a_host_without_that_domain(atp):
     pytest.importorskip("libvirt")
-    assert atp("qmp", "test:///default", "nosuch", "query-status").says(1, "omain not found")
+    assert atp("qmp", "test:///default", "nosuch", "query-status").says(1, "has no domain")
