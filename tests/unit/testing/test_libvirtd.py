@@ -96,4 +96,4 @@ def test_what_is_known_of_qemu_is_kept(tmp_path, monkeypatch):
             keep_capabilities(directory)
             shutil.rmtree(directory)
     assert (known / "ab.xml").read_text() == "known"
-    assert {path.name for path in directory.iterdir()} == {"etc", "lib", "cache", "log", "run", "passwd", "group"}
+    assert {path.name for path in directory.iterdir()} == {"etc", "lib", "cache", "log", "run", "lock", "passwd", "group"}
