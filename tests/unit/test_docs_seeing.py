@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from pathlib import Path
@@ -20,18 +19,10 @@ from atp_trio.spice.messages.link import ChannelType
 from atp_trio.testing.server import open_spice_server
 
 PAGE = Path(__file__).parents[2] / "docs" / "seeing.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 CHANNELS = [(ChannelType.DISPLAY, 0), (ChannelType.DISPLAY, 1), (ChannelType.INPUTS, 0), (ChannelType.CURSOR, 0)]
 
 
-async def execute(example, names):
-    """Run an example that awaits."""
-    result = eval(compile(example, str(PAGE), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
-    if inspect.iscoroutine(result):
-        await result
-
-
-async def test_every_example_runs(tmp_path, monkeypatch, capsys):
+async def test_every_example_runs(doc_page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(watching, "read_text", lambda *_, **__: (TextLine("login:", Rect.at(1, 2, 3, 4), 0.9),))
     # A picture of what only one place shows: the corner of what changes colour with every key.
@@ -39,12 +30,12 @@ async def test_every_example_runs(tmp_path, monkeypatch, capsys):
     async with open_spice_server(network_test=False, **options) as server, atp_trio.open_spice(server.uri) as vm:
         names = {"vm": vm, "trio": trio, "np": np, "Rect": atp_trio.Rect, "Needle": atp_trio.Needle}
         with trio.fail_after(30):
-            for number, example in enumerate(EXAMPLES):
-                if "button.png" in example:
+            for example in doc_page("docs/seeing.md").of("python"):
+                if "button.png" in example.text:
                     await vm.display.wait_still(0)
                     Screenshot(server.surface()[190:230, 290:330].copy()).save("button.png")
-                await execute(example, names)
-                assert vm.display.is_open, f"example {number}"
+                await example.run(names)
+                assert vm.display.is_open, f"line {example.line}"
         assert names["match"].region == Rect.at(290, 190, 40, 40)
         assert names["scope"].cancelled_caught
         assert names["rect"] == Rect.at(300, 200, 64, 48)
@@ -52,10 +43,6 @@ async def test_every_example_runs(tmp_path, monkeypatch, capsys):
         assert np.array_equal(names["second"].pixels, server.surface(1))
     assert {"screen.png", "evidence.png", "film.mp4"} <= {path.name for path in tmp_path.iterdir()}
     assert "the nearest was picture 0 at" in capsys.readouterr().out
-
-
-def test_the_examples_are_found():
-    assert len(EXAMPLES) == PAGE.read_text("utf-8").count("```python") == 7
 
 
 @pytest.mark.parametrize("name", re.findall(r"^\| `(\w+)\(", PAGE.read_text("utf-8"), re.MULTILINE))
