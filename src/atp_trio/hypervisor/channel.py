@@ -30,6 +30,7 @@ from atp_trio.errors import AtpError, ChannelNotAvailable, ConnectionLost, Hyper
 from atp_trio.hypervisor.inbox import Inbox
 from atp_trio.hypervisor.lane import Lane
 from atp_trio.hypervisor.lanes import LEAVE_SECONDS, ThreadEnd
+from atp_trio.hypervisor.outbox import Outbox
 
 if TYPE_CHECKING:
     from atp_trio.hypervisor.host import HostConnection
@@ -40,7 +41,8 @@ _log = logging.getLogger("atp_trio.hypervisor")
 
 MAX_WAITING: Final = 1 << 26
 """How many bytes wait for a slow reader: about a second of what a guest can write."""
-_SLICE: Final = 1 << 16  # sent at a time; larger ones are no faster
+_SLICE: Final = 1 << 17  # sent at a time; half as much is slower, more is not faster
+_SEND_BUFFER: Final = 1 << 18  # that wait to be sent, as in a socket's buffer: the thread that sends goes on without Trio
 _CHUNK: Final = 1 << 18  # the most that libvirtd sends at a time
 _TURN: Final = 16  # chunks taken before libvirt's other events have theirs
 _GUEST_STALLS: Final = 15.0  # seconds; keepalive, which starves while the guest takes nothing, ends connections after 20 or 30
@@ -53,12 +55,11 @@ _NO_CHANNEL, _BUSY = 1, 9  # VIR_ERR_INTERNAL_ERROR, VIR_ERR_OPERATION_FAILED: l
 
 @attrs.define(eq=False)
 class _Pipe:
-    """The virStream of a `LibvirtStream`, and what threads do with it. Only `left` and `stalls_since` are Trio's to touch."""
+    """The virStream of a `LibvirtStream`, and what threads do with it."""
 
     what: str
     inbox: Inbox
-    left: bool = False
-    """Nobody waits for the rest of what is being sent."""
+    outbox: Outbox = attrs.field(factory=lambda: Outbox(_SEND_BUFFER, _SLICE))
     _stream: Any = None
     _error: type[Exception] = Exception
     _sending_since: float | None = None
@@ -77,18 +78,33 @@ class _Pipe:
         stream.eventAddCallback(_READABLE | _ERROR | _HANGUP, self._happened, None)
         lane.before_closing(self._lane_closes)
 
-    def send(self, data: bytes) -> None:
-        """Send all of it, or until `left`; inside of `lane.run`. Blocks while the guest does not take it."""
-        at = 0
-        self._sending_since = time.monotonic()
+    def send_waiting(self, lane: Lane) -> None:
+        """Send what waits, until nothing does; in a thread. It blocks while the guest does not take it."""
+        while True:
+            try:
+                lane.run(self._send)
+            except ConnectionLost as error:
+                self.fail(error)
+            except AtpError as error:  # a stream's errors are for ever
+                self.fail(ConnectionLost(f"{self.what} was lost: {error}"))
+            if self.outbox.stop():
+                return
+
+    def fail(self, failure: AtpError) -> None:
+        """Nothing can be sent or received any more."""
+        self.inbox.end(failure)
+        self.outbox.clear()
+
+    def _send(self, _lane: Lane) -> None:
         try:
-            while at < len(data) and not self.left:
-                sent = self._stream.send(data[at : at + _SLICE] if len(data) > _SLICE else data)
-                if sent == _WOULD_BLOCK:  # libvirt's clients up to now block instead
-                    time.sleep(0.005)
-                    continue
+            while data := self.outbox.peek():
                 self._sending_since = time.monotonic()
-                at += sent
+                sent = self._stream.send(data)
+                while sent == _WOULD_BLOCK:  # libvirt's clients up to now block instead
+                    time.sleep(0.005)
+                    sent = self._stream.send(data)
+                if self.outbox.sent(sent):
+                    self.inbox.wake()
         except self._error as error:
             stalled = self._stalled()
             if stalled is not None:
@@ -170,14 +186,13 @@ class LibvirtStream(trio.abc.HalfCloseableStream):
         self._lane = lane
         self._pipe = pipe
         self._inbox = pipe.inbox
+        self._outbox = pipe.outbox
         self._is_closed = False
         self._is_eof_sent = False
         self._arrived = trio.lowlevel.ParkingLot()
         self._is_receiving = False
+        self._drained = trio.lowlevel.ParkingLot()
         self._is_sending = False
-        self._idle = trio.Event()  # no thread is sending, not even one whose caller has left
-        self._idle.set()
-        self._sending = trio.CancelScope()
 
     def __repr__(self) -> str:
         return f"<LibvirtStream {self._pipe.what}>"
@@ -211,20 +226,22 @@ class LibvirtStream(trio.abc.HalfCloseableStream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """As in Trio; see `trio.abc.SendStream`. Returns when libvirt has it, which does not mean that the guest has.
+        """As in Trio; see `trio.abc.SendStream`. Returns when all but 256 KiB of it are sent, as with a socket's buffer.
 
         Raises:
-            ConnectionLost: The stream was lost; also, while sending, if the guest takes nothing for about 30 s.
+            ConnectionLost: The stream was lost; also when the guest took nothing for about 30 s.
 
-        Cancellation: all of it or nothing is sent. What is on its way goes on without its caller, and the next call waits for it.
+        Cancellation: all of it is sent or nothing; of what is on its way, what is more than fits holds up the next call.
         """
         async with self._turn():
             if len(data):
-                await self._run(self._pipe.send, data if isinstance(data, bytes) else bytes(data))
-                self._check_sendable()
+                # Whole, so that a message is never cut by who sends it.
+                if self._outbox.put(data if isinstance(data, bytes) else bytes(data)):
+                    self._start_sending()
+                await self._wait_room()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """As in Trio; see `trio.abc.SendStream`. Waits for what an earlier, cancelled call is still sending."""
+        """As in Trio; see `trio.abc.SendStream`."""
         async with self._turn():
             pass
 
@@ -249,69 +266,62 @@ class LibvirtStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             return
         self._inbox.drop()
-        self._arrived.unpark_all()
-        self._sending.cancel()
+        self.arrived()
         try:
             await self._part()
         finally:
-            self._pipe.left = True
+            self._outbox.clear()
             # With its connection the stream ends in libvirtd, whatever was said; the lane's closing waits for its thread.
             self._lane.is_lost = True
             self._host.give_lane_back(self._lane)
 
     def end(self, failure: AtpError) -> None:
         """Take the stream for lost, for a reason that libvirt does not know of; what had come can be received."""
-        self._inbox.end(failure)
+        self._pipe.fail(failure)
 
     def arrived(self) -> None:
-        """Look at what came; called in Trio's thread."""
+        """Look at what came, and what was sent; called in Trio's thread."""
         self._arrived.unpark_all()
-        if self._inbox.is_ended:
-            self._sending.cancel()
+        self._drained.unpark_all()
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """To send: checked, alone, after what is still being sent."""
+        """To send: checked, alone, when there is room."""
         if self._is_sending:
             raise trio.BusyResourceError("another task is sending")
         self._check_sendable()
         await trio.lowlevel.checkpoint()
         self._is_sending = True
         try:
-            with trio.CancelScope() as self._sending:
-                self._check_sendable()
-                await self._idle.wait()
-                yield
-            if self._sending.cancelled_caught:
-                self._check_sendable()
+            await self._wait_room()
+            yield
         finally:
             self._is_sending = False
 
-    async def _run(self, work: Callable[..., None], *args: Any) -> None:
-        """Call libvirt in a thread, which may be left behind."""
-        self._idle = trio.Event()
-        end = ThreadEnd(self._idle.set)
-        try:
-            await trio.to_thread.run_sync(
-                self._lane.run,
-                lambda _: work(*args),
-                abandon_on_cancel=True,
-                limiter=end,  # type: ignore[arg-type] # Trio takes what is like a CapacityLimiter
-            )
-        except ConnectionLost as error:
-            self._inbox.end(error)
-        except HypervisorError as error:
-            # A stream's errors are for ever.
-            self._inbox.end(ConnectionLost(f"{self._pipe.what} was lost: {error}"))
-        finally:
-            if not end.is_begun:
-                self._idle.set()
+    async def _wait_room(self) -> None:
+        self._check_sendable()
+        while self._outbox.is_full:
+            await self._drained.park()
+            self._check_sendable()
+
+    def _start_sending(self) -> None:
+        def deliver(outcome: Any) -> None:
+            self._inbox.wake()
+            outcome.unwrap()  # what is raised here is a bug of ours, and told as any thread's is
+
+        trio.lowlevel.start_thread_soon(lambda: self._pipe.send_waiting(self._lane), deliver, "libvirt stream")
 
     async def _part(self) -> None:
         # Also a stream that has ended: libvirtd keeps the port until it is told, or the connection is gone.
         with trio.move_on_after(LEAVE_SECONDS), contextlib.suppress(AtpError):
-            await self._idle.wait()
-            await self._run(self._pipe.finish, self._lane)
+            while self._outbox.is_running:
+                await self._drained.park()
+            await trio.to_thread.run_sync(
+                self._lane.run,
+                self._pipe.finish,
+                abandon_on_cancel=True,
+                limiter=ThreadEnd(lambda: None),  # type: ignore[arg-type] # Trio takes what is like a CapacityLimiter
+            )
 
     def _check_sendable(self) -> None:
         if self._is_closed or self._is_eof_sent:
