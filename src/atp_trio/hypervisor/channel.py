@@ -41,7 +41,7 @@ _log = logging.getLogger("atp_trio.hypervisor")
 
 MAX_WAITING: Final = 1 << 26
 """How many bytes wait for a slow reader: about a second of what a guest can write."""
-_SLICE: Final = 1 << 17  # sent at a time; half as much is slower, more is not faster
+_SLICE: Final = 1 << 17  # sent at a time: two of what programs like to send
 _SEND_BUFFER: Final = 1 << 18  # that wait to be sent, as in a socket's buffer: the thread that sends goes on without Trio
 _CHUNK: Final = 1 << 18  # the most that libvirtd sends at a time
 _TURN: Final = 16  # chunks taken before libvirt's other events have theirs
