@@ -7,15 +7,13 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atp_trio.errors import ConfigError, HypervisorError, QmpError
+from atp_trio.errors import HypervisorError, QmpError
 from atp_trio.testing import qemu as qemu_module
 from atp_trio.testing.guest import Guest
-from atp_trio.testing.ppm import parse_ppm
 from atp_trio.testing.qemu import Qemu, SpiceOptions, missing
 
 GUEST = Guest(Path("/g/vmlinux"), Path("/g/initramfs.cpio"), "quiet panic=-1")
@@ -91,39 +89,10 @@ def fake(tools):
 # ---------------------------------------------------------------------------------------------------- the command line
 
 
-def spice_argument(**options):
-    return SpiceOptions(**options).argument(5900, 5901, Path("/tmp/m/spice.sock"))
-
-
-@pytest.mark.parametrize(
-    ("options", "argument"),
-    [
-        ({}, "addr=127.0.0.1,port=5900,disable-ticketing=on"),
-        ({"password": "secret"}, "addr=127.0.0.1,port=5900"),
-        ({"password": ""}, "addr=127.0.0.1,port=5900"),
-        ({"unix": True}, "unix=on,addr=/tmp/m/spice.sock,disable-ticketing=on"),
-        ({"tls": Path("/t,ls"), "plain": False}, "addr=127.0.0.1,tls-port=5901,x509-dir=/t,,ls,disable-ticketing=on"),
-        ({"tls": Path("/tls")}, "addr=127.0.0.1,port=5900,tls-port=5901,x509-dir=/tls,disable-ticketing=on"),
-        (
-            {"password": "", "image_compression": "glz", "streaming_video": "all", "more": ("zlib-glz-wan-compression=always",)},
-            "addr=127.0.0.1,port=5900,image-compression=glz,streaming-video=all,zlib-glz-wan-compression=always",
-        ),
-    ],
-)
-def test_spice_options(options, argument):
-    assert spice_argument(**options) == argument
-
-
 @given(st.text(min_size=4).map(lambda text: f"pass{text}word"), st.booleans())
 def test_passwords_show_nowhere(password, unix):
     machine = Qemu(spice=SpiceOptions(password=password, unix=unix))
     assert password not in repr(machine) + " ".join(machine.command_line(monitor=3))
-
-
-@pytest.mark.parametrize("options", [{"plain": False}, {"unix": True, "tls": Path("/tls")}])
-def test_spice_options_that_cannot_be_meant(options):
-    with pytest.raises(ConfigError):
-        SpiceOptions(**options)
 
 
 def test_command_line_with_ports_and_monitors():
@@ -183,23 +152,6 @@ def test_command_line_of_the_firmware_alone():
         "isa-debugcon,iobase=0x402,chardev=serial"
     ]
     assert "-kernel" not in command
-
-
-# ---------------------------------------------------------------------------------------------------- screendumps
-
-
-@given(st.integers(1, 9), st.integers(1, 9), st.data())
-def test_screendump_pixels(width, height, data):
-    body = data.draw(st.binary(min_size=width * height * 3, max_size=width * height * 3))
-    pixels = parse_ppm(b"P6\n%d %d\n255\n" % (width, height) + body)
-    assert (pixels.shape, pixels.dtype) == ((height, width), np.uint32)
-    assert [int(pixel) for pixel in pixels.flat] == [int.from_bytes(body[i : i + 3], "big") for i in range(0, len(body), 3)]
-
-
-@pytest.mark.parametrize("data", [b"", b"P5\n1 1\n255\nx", b"P6\n1 1\n255\nab", b"P6\n1 1\n255\nabcd", b"P6\n1 1\n65535\nabcdef"])
-def test_screendump_that_is_none(data):
-    with pytest.raises(HypervisorError, match="no whole PPM image"):
-        parse_ppm(data)
 
 
 # ---------------------------------------------------------------------------------------------------- what is missing
