@@ -62,6 +62,7 @@ class _Pipe:
     outbox: Outbox = attrs.field(factory=lambda: Outbox(_SEND_BUFFER, _SLICE))
     _stream: Any = None
     _error: type[Exception] = Exception
+    _myself: list[_Pipe] = attrs.field(init=False, factory=list)
     _sending_since: float | None = None
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
 
@@ -75,7 +76,8 @@ class _Pipe:
         stream = lane.connection.newStream(_NONBLOCK)
         opening(lane, stream)
         self._stream = stream
-        stream.eventAddCallback(_READABLE | _ERROR | _HANGUP, self._happened, None)
+        self._myself.append(self)
+        stream.eventAddCallback(_READABLE | _ERROR | _HANGUP, _happened, self._myself)
         lane.before_closing(self._lane_closes)
 
     def send_waiting(self, lane: Lane) -> None:
@@ -126,6 +128,7 @@ class _Pipe:
         if stream is not None:
             with lane.suppress_errors():
                 stream.finish()
+            _free(stream)
 
     def _let_go(self) -> Any:
         """The stream, for the last time and without its callback, which libvirt would hold it by."""
@@ -134,15 +137,19 @@ class _Pipe:
         if stream is not None:
             with contextlib.suppress(self._error):
                 stream.eventRemoveCallback()
+            self._myself.clear()
         return stream
 
     def _lane_closes(self) -> None:
-        self._let_go()
+        stream = self._let_go()
+        if stream is not None:
+            _free(stream)
         self.inbox.end(ConnectionLost(f"{self.what}: the host's connection was left or lost"))
 
     # --- in libvirt's event thread, where nothing may be raised
 
-    def _happened(self, stream: Any, _events: int, _opaque: None) -> None:
+    def happened(self, stream: Any) -> None:
+        """Something can be read, or nothing any more."""
         try:
             if not self._drain(stream):
                 stream.eventUpdateCallback(0)
@@ -169,6 +176,22 @@ class _Pipe:
     def _lane_lost(self, lane: Lane, tell_host: Callable[[Lane], None]) -> None:
         self.inbox.end(self._stalled() or ConnectionLost(f"{self.what} was lost: the connection to {lane.uri} has ended"))
         tell_host(lane)
+
+
+def _happened(stream: Any, _events: int, pipes: list[_Pipe]) -> None:
+    for pipe in pipes:
+        pipe.happened(stream)
+
+
+def _free(stream: Any) -> None:
+    """Free a stream whose callback was removed.
+
+    libvirt keeps what was registered with a callback, and with it the stream and its connection, although it was removed: its
+    remote driver frees it under a condition that is the wrong way round. So libvirt-python never comes to free the stream itself.
+    """
+    if hasattr(stream, "cb"):
+        del stream.cb  # or it would be removed once more
+    stream.__del__()
 
 
 class LibvirtStream(trio.abc.HalfCloseableStream):

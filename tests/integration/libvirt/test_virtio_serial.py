@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import trio
@@ -262,3 +263,26 @@ def test_the_command_line(libvirtd, domain):
     done = serial(libvirtd, domain, "nosuch", data=b"")
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"no port nosuch; it has" in done.stderr
+
+
+def count_sockets():
+    targets = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing itself
+            targets.append(str(descriptor.readlink()))
+    return sum(target.startswith("socket:") for target in targets)
+
+
+async def test_a_stream_leaves_no_connection_behind(host, vm):
+    async def use_and_close(how):
+        stream = await vm.open_channel(ECHO_PORT)
+        await say_hello(stream)
+        await how(stream)
+
+    await use_and_close(lambda stream: stream.aclose())
+    before = count_sockets()
+    for how in (lambda stream: stream.aclose(), trio.aclose_forcefully) * 2:
+        await use_and_close(how)  # the port is free again
+    with trio.fail_after(WITHIN):
+        while count_sockets() > before:  # noqa: ASYNC110 - threads close them
+            await trio.sleep(0.02)

@@ -33,6 +33,10 @@ class FakeStream:
         self.is_watched = False
         self.receives = 0
         self.finishes = 0
+        self.is_free = False
+
+    def __del__(self):
+        self.is_free = True
 
     def recv(self, size):
         self.receives += 1
@@ -55,7 +59,7 @@ class FakeStream:
         raise FakeError("client socket is closed")
 
     def eventAddCallback(self, events, callback, opaque):  # noqa: N802
-        self.callback, self.is_watched = callback, True
+        self.callback, self.opaque, self.is_watched = callback, opaque, True
         self.connection.callbacks[self] = callback
         threading.Thread(target=self.watch, daemon=True).start()
 
@@ -66,7 +70,7 @@ class FakeStream:
             except (OSError, ValueError):
                 return  # closed
             if readable and self.is_watched:
-                self.callback(self, 1, None)
+                self.callback(self, 1, self.opaque)
 
     def eventUpdateCallback(self, events):  # noqa: N802
         self.is_watched = bool(events)
