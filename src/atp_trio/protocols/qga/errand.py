@@ -64,6 +64,7 @@ class Errands:
         self._nursery = nursery
         self._running: set[Errand] = set()
         self._is_finished = False
+        self._finishing = trio.Event()
 
     def start(self, do: Do, *, limit: float = ERRAND_SECONDS) -> Errand:
         """Do it, whoever is cancelled, for so many seconds at most."""
@@ -105,8 +106,14 @@ class Errands:
             raise ConnectionLost("it was disconnected meanwhile")
         return got[0]
 
+    async def wait_finishing(self, seconds: float) -> None:
+        """Wait so long, but not when we are about to disconnect."""
+        with trio.move_on_after(seconds):
+            await self._finishing.wait()
+
     async def finish(self) -> None:
         """Wait until all are done, for `ERRAND_SECONDS` at most; what is not done then never is."""
+        self._finishing.set()
         with trio.move_on_after(ERRAND_SECONDS, shield=True):
             while self._running:
                 await next(iter(self._running)).wait()

@@ -1,8 +1,9 @@
 """Programs in a guest, run by its agent.
 
 Theory of operation. The agent tells the output of a program when it has ended, and cuts it at 16 MiB. To tell it while the
-program runs, a shell in the guest sends it to files, in a directory that only the agent's user can enter, and replaces itself by
-the program; these are read through the agent while they grow. A guest without `/bin/sh` (Windows) has its output told at the end.
+program runs, a shell in the guest sends it to new files that only the agent's user can read, and replaces itself by the program;
+these are read through the agent while they grow, and removed, many at once, when nothing else is to be done. A guest without
+`/bin/sh` (Windows) has its output told at the end.
 
 Whether a program has ended is asked again and again, after 1 ms first and after 250 ms at last. The agent tells the end once: so
 that no caller's cancellation loses it, an errand asks, and callers wait for that.
@@ -42,12 +43,15 @@ SHELL: Final = "/bin/sh"
 _FIRST_DELAY: Final = 0.001
 _LAST_DELAY: Final = 0.25
 
-# The program's own PATH may be anything; here it is the agent's.
-_TOOLS: Final = 'PATH="/usr/bin:/bin:$PATH"'
-_MAKE: Final = f'{_TOOLS} mkdir -m 700 "$0"'
-_EXECUTE: Final = 'exec "$@" >"$0/out" 2>"$0/err"'
-_EXECUTE_WITH_INPUT: Final = f'{_EXECUTE} <"$0/in"'
-_REMOVE: Final = f'{_TOOLS} rm -rf "$0"'
+_BACKOFF: Final = 1.5
+_SWEEP_SECONDS: Final = 0.5
+_SWEEP_MOST: Final = 500
+
+# With -C, a file that is there already, or a link, is no place: /tmp is everybody's.
+_PRIVATE: Final = "umask 077; set -C"
+_MAKE_INPUT: Final = f'{_PRIVATE}; : >"$0.in"'
+_EXECUTE: Final = f'm=$(umask); {_PRIVATE}; exec >"$0.out" 2>"$0.err"; umask "$m"; set +C; exec "$@"'
+_EXECUTE_WITH_INPUT: Final = f'exec <"$0.in"; {_EXECUTE}'
 _KILL: Final = 'kill -s "$1" "$0"'
 
 
@@ -142,12 +146,12 @@ class GuestOutput(trio.abc.ReceiveStream):
     async def _fetch(self) -> None:
         self._check_open()
         process = self._process
-        if process.directory is None:
+        if process.place is None:
             await process.poll()
             return
         # Asked before: what was written before the end is then there to be read.
         has_ended = process.status is not None
-        if self._file is None and not await self._open(process.directory, has_ended):
+        if self._file is None and not await self._open(process.place, has_ended):
             return
         assert self._file is not None
         data, is_at_end = await self._file.read()
@@ -159,10 +163,10 @@ class GuestOutput(trio.abc.ReceiveStream):
         elif not self._is_end:
             await process.poll()
 
-    async def _open(self, directory: str, has_ended: bool) -> bool:
+    async def _open(self, place: str, has_ended: bool) -> bool:
         """Open the file, unless the shell has not made it yet."""
         try:
-            file = await acquire_guest_file(self._process.agent, self._process.errands, f"{directory}/{self._name}", "r")
+            file = await acquire_guest_file(self._process.agent, self._process.errands, f"{place}.{self._name}", "r")
         except AgentUnavailable:
             raise
         except QgaError as error:
@@ -190,11 +194,12 @@ class GuestProcess:
         status: How it ended; None as long as that is not known.
     """
 
-    def __init__(self, agent: QgaAgent, errands: Errands, pid: int, directory: str | None) -> None:
+    def __init__(self, agent: QgaAgent, errands: Errands, broom: Broom, pid: int, place: str | None) -> None:
         self.agent = agent
         self.errands = errands
         self.pid = pid
-        self.directory = directory
+        self._broom = broom
+        self.place = place
         self.status: ExitStatus | None = None
         self.stdout = GuestOutput(self, "out")
         self.stderr = GuestOutput(self, "err")
@@ -228,7 +233,7 @@ class GuestProcess:
             AgentLost: The agent was started anew, and knows the program no more.
             AtpError: As `QgaProtocol.execute`.
         """
-        if self.directory is None:
+        if self.place is None:
             raise LocalProtocolError("the guest has no shell to kill a program with")
         # Its number may be another's by now, where it has ended, or was started by an agent that has gone.
         self.hurry()
@@ -262,23 +267,20 @@ class GuestProcess:
         """Clean up; ends it unless it is detached."""
         self.stdout.close()
         self.stderr.close()
-        if self.status is None and not self.is_detached and self.directory is not None:
+        if self.status is None and not self.is_detached and self.place is not None:
             with trio.CancelScope(shield=True):  # for `ERRAND_SECONDS` at most
                 await self.errands.start(self._kill_surely).wait()
-        self.errands.start(self._clean_up)
+        if self.place is not None:
+            self._broom.sweep(*(f"{self.place}.{name}" for name in ("out", "err", "in")))
 
     async def _kill_surely(self) -> None:
         await self.kill()
         await self.wait()
 
-    async def _clean_up(self) -> None:
-        if self.directory is not None:
-            await run_shell(self.agent, _REMOVE, self.directory)
-
     async def _ask_soon(self) -> None:
         try:
             await trio.sleep(self._delay)
-            self._delay = min(2 * self._delay, _LAST_DELAY)
+            self._delay = min(_BACKOFF * self._delay, _LAST_DELAY)
             self._take(await self._ask())
         except AtpError as error:
             self._failure = error
@@ -299,10 +301,38 @@ class GuestProcess:
         returncode, signal = told.get("exitcode"), told.get("signal")
         if type(returncode) is not int and type(signal) is not int:
             raise MalformedMessage("the guest agent does not tell how the program ended")
-        if self.directory is None:
+        if self.place is None:
             for output, name in ((self.stdout, "out"), (self.stderr, "err")):
                 output.give(decode_data(told.get(f"{name}-data", "")), is_truncated=told.get(f"{name}-truncated") is True)
         self.status = ExitStatus(None if signal is not None else returncode, signal)
+
+
+class Broom:
+    """Removes files, a little later and all together: to start a program for it takes the guest longer than most else."""
+
+    def __init__(self, agent: QgaAgent, errands: Errands) -> None:
+        self._agent = agent
+        self._errands = errands
+        self._paths: dict[str, None] = {}
+        self._is_sweeping = False
+
+    def sweep(self, *paths: str) -> None:
+        """Remove these; and those that could not be removed before, as there was no agent."""
+        self._paths |= dict.fromkeys(paths)
+        if self._paths and not self._is_sweeping:
+            self._is_sweeping = True
+            self._errands.start(self._sweep_soon)
+
+    async def _sweep_soon(self) -> None:
+        try:
+            await self._errands.wait_finishing(_SWEEP_SECONDS)
+            while self._paths:
+                paths = list(self._paths)[:_SWEEP_MOST]
+                await run_program(self._agent, "rm", ["-f", *paths])
+                for path in paths:
+                    del self._paths[path]
+        finally:
+            self._is_sweeping = False
 
 
 @attrs.define(eq=False)
@@ -313,6 +343,14 @@ class Programs:
     _errands: Errands
     _scratch: str
     _has_shell: bool = attrs.field(init=False, default=True)
+    _broom: Broom = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._broom = Broom(self._agent, self._errands)
+
+    def sweep(self) -> None:
+        """Remove what could not be removed before."""
+        self._broom.sweep()
 
     async def start(self, argv: Sequence[str], env: Mapping[str, str] | None, stdin: bytes) -> GuestProcess:
         """As `QgaProtocol.exec`; the process is to be left."""
@@ -328,45 +366,45 @@ class Programs:
 
     async def _start_by_shell(self, words: list[str], options: dict[str, Any], stdin: bytes) -> GuestProcess | None:
         """None if there is no shell."""
-        directory = f"{self._scratch}/atp-{secrets.token_hex(16)}"
-        script = f"{_MAKE} && {_EXECUTE}"
+        place = f"{self._scratch}/atp-{secrets.token_hex(16)}"
+        script = _EXECUTE
         if len(stdin) > self._agent.max_data // 2:
-            if not await self._keep_input(directory, stdin):
+            if not await self._keep_input(place, stdin):
                 return None
             script = _EXECUTE_WITH_INPUT
         elif stdin:
             options = options | {"input-data": encode_data(stdin)}
         try:
-            return await self._start(SHELL, ["-c", script, directory, *words], options, directory)
+            return await self._start(SHELL, ["-c", script, place, *words], options, place)
         except AgentUnavailable:
             raise
         except QgaError:
             # Where the reason is another one, starting without a shell fails for it, too.
             return None
 
-    async def _keep_input(self, directory: str, stdin: bytes) -> bool:
+    async def _keep_input(self, place: str, stdin: bytes) -> bool:
         """Put what is too long for a command into a file; gives whether there is a shell."""
         try:
-            await self._errands.acquire(lambda: run_shell(self._agent, _MAKE, directory), _nothing)
+            await self._errands.acquire(lambda: run_shell(self._agent, _MAKE_INPUT, place), _nothing)
         except AgentUnavailable:
             raise
         except QgaError:
             return False
         try:
-            async with open_guest_file(self._agent, self._errands, f"{directory}/in", "w") as file:
+            async with open_guest_file(self._agent, self._errands, f"{place}.in", "w") as file:
                 await file.write(stdin)
         except BaseException:
-            self._errands.start(lambda: run_shell(self._agent, _REMOVE, directory))
+            self._broom.sweep(f"{place}.in")
             raise
         return True
 
-    async def _start(self, path: str, arguments: list[str], options: dict[str, Any], directory: str | None) -> GuestProcess:
+    async def _start(self, path: str, arguments: list[str], options: dict[str, Any], place: str | None) -> GuestProcess:
         async def start() -> GuestProcess:
             pid = await start_program(self._agent, path, arguments, options)
-            return GuestProcess(self._agent, self._errands, pid, directory)
+            return GuestProcess(self._agent, self._errands, self._broom, pid, place)
 
         process = await self._errands.acquire(start, GuestProcess.leave)
-        self._has_shell = directory is not None
+        self._has_shell = place is not None
         return process
 
 
@@ -377,11 +415,16 @@ async def start_program(agent: QgaAgent, path: str, arguments: list[str], option
 
 async def run_shell(agent: QgaAgent, script: str, *words: str) -> None:
     """Run a script to its end, however it ends."""
-    pid = await start_program(agent, SHELL, ["-c", script, *words], {})
+    await run_program(agent, SHELL, ["-c", script, *words])
+
+
+async def run_program(agent: QgaAgent, path: str, arguments: list[str]) -> None:
+    """Run a program to its end, however it ends."""
+    pid = await start_program(agent, path, arguments, {})
     delay = _FIRST_DELAY
     while not member(await agent.ask("guest-exec-status", pid=pid), "exited", bool):
         await trio.sleep(delay)
-        delay = min(2 * delay, _LAST_DELAY)
+        delay = min(_BACKOFF * delay, _LAST_DELAY)
 
 
 async def _nothing(_: object) -> None:

@@ -450,7 +450,10 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
         async with opening as self._agent, open_errands() as self._errands, open_conversation(self._agent) as self._conversation:
             self._programs = Programs(self._agent, self._errands, self._scratch)
             self._transfers = Transfers(self._agent, self._errands)
-            yield
+            try:
+                yield
+            finally:
+                self._programs.sweep()
 
 
 async def _collect(output: GuestOutput, limit: int) -> tuple[bytes, bool]:

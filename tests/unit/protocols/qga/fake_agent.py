@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-from pathlib import PurePosixPath
 
 import attrs
 import trio
@@ -51,7 +50,7 @@ class FakeAgent:
     # --- for tests
 
     def write(self, program, data, name="out"):
-        self.files[f"{program.place}/{name}"] += data
+        self.files[f"{program.place}.{name}"] += data
 
     def end(self, program, **status):
         program.status = {"exited": True, **status}
@@ -148,29 +147,30 @@ class FakeAgent:
             raise Refused("Failed to execute child process “nope” (No such file or directory)")
         self._last += 1
         stdin = base64.b64decode(input_data)
-        if path != "/bin/sh":
+        if path == "rm":
+            for one in arg[1:]:
+                self.files.pop(one, None)
+            program = Program([path, *arg], env, stdin, None, status={"exited": True, "exitcode": 0})
+        elif path != "/bin/sh":
             program = Program([path, *arg], env, stdin, None)
         else:
             _, script, place, *words = arg
             program = Program(words, env, stdin, place)
-            if "exec" not in script:
+            if "exec" not in script:  # to be there, or to kill
                 program.status = {"exited": True, "exitcode": 0}
                 self._do(script, place, words)
             elif not self.has_place:
                 program.status = {"exited": True, "exitcode": 1}
             else:
-                program.stdin = bytes(self.files.pop(f"{place}/in", stdin))
-                self.files |= {f"{place}/out": bytearray(), f"{place}/err": bytearray()}
+                program.stdin = bytes(self.files.get(f"{place}.in", stdin))
+                self.files |= {f"{place}.out": bytearray(), f"{place}.err": bytearray()}
         self.programs[self._last] = program
         if not program.status["exited"]:
             self.on_exec(program)
         return {"pid": self._last}
 
     def _do(self, script, place, words):
-        if "rm -rf" in script:
-            for path in [one for one in self.files if PurePosixPath(one).is_relative_to(place)]:
-                del self.files[path]
-        elif script.startswith("kill"):
+        if script.startswith("kill"):
             program = self.programs.get(int(place))
             if program is not None:
                 program.signals += words

@@ -54,10 +54,12 @@ async def opened(agent, **options):
 
 @asynccontextmanager
 async def served(agent, **options):
-    async with opened(agent, **options) as (qga, port), trio.open_nursery() as nursery:
+    ours, theirs = trio.testing.memory_stream_pair()
+    port = Port(theirs, agent)
+    async with trio.open_nursery() as nursery:
         nursery.start_soon(port.serve)
-        yield qga, port
-        nursery.cancel_scope.cancel()
+        async with open_qga(ours, **options) as qga:
+            yield qga, port
 
 
 async def test_executes(autojump_clock, agent):

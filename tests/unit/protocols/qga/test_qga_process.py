@@ -233,6 +233,18 @@ async def test_no_shell_and_long_input_first(autojump_clock, qga, agent):
     assert [one.stdin for one in programs] == [b"x" * 100_000]
 
 
+async def test_what_cannot_be_removed_now_is_removed_later(autojump_clock, agent, domain):
+    ends(agent, exitcode=0)
+    async with open_qga(domain) as qga:
+        await qga.run(ARGV)
+        domain.failure = silent()
+        await trio.sleep(2)
+        domain.failure = None
+        await trio.sleep(2)
+        assert agent.files
+    assert not agent.files
+
+
 async def test_a_program_that_cannot_be_started(autojump_clock, qga, agent):
     agent.has_shell = False
     with pytest.raises(QgaError, match="No such file"):
