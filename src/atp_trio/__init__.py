@@ -58,10 +58,12 @@ if TYPE_CHECKING:
     from atp_trio.hypervisor.pool_core import PoolConfig
     from atp_trio.hypervisor.uri import HostUri
     from atp_trio.keyboard import Key, Layout, get_layout, layout_names, parse_chord
+    from atp_trio.manager import InputReport, ManagedMachine, Outcome, TransportManager, open_manager
     from atp_trio.protocols.base import Protocol
     from atp_trio.protocols.framing import Framing, JsonFraming, LengthFraming, LineFraming
     from atp_trio.protocols.qga import QgaProtocol, open_qga
     from atp_trio.protocols.qmp import QmpProtocol, open_qmp
+    from atp_trio.protocols.spice import KeyPress, MouseClick, SpiceProtocol, TypedText
     from atp_trio.protocols.virtio_serial import VirtioSerialProtocol
     from atp_trio.spice.channels import (
         ChannelStatistics,
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from atp_trio.spice.imaging.ocr import TextLine
     from atp_trio.spice.imaging.screenshot import Screenshot
     from atp_trio.spice.imaging.search import Match, Needle
+    from atp_trio.spice.manager import MachineStatistics, SpiceConnectionManager, open_spice_manager
     from atp_trio.spice.messages.display import VideoCodecType
     from atp_trio.spice.messages.geometry import Rect
     from atp_trio.spice.messages.image import ImageCompression
@@ -91,9 +94,10 @@ if TYPE_CHECKING:
     from atp_trio.spice.streams.tls import SpiceTlsConfig
     from atp_trio.spice.streams.uri import SpiceUri
     from atp_trio.supervision.backoff import ReconnectConfig
-    from atp_trio.supervision.degradation import ChannelsConfig
+    from atp_trio.supervision.degradation import ChannelsConfig, Verdict
     from atp_trio.supervision.heartbeat import HeartbeatConfig
     from atp_trio.supervision.state import ConnectionState, StateChange
+    from atp_trio.supervision.watch import StateBoard
 
 _PLACES: Final = {
     "AgentLifecycle": "hypervisor.event",
@@ -120,22 +124,28 @@ _PLACES: Final = {
     "HostInfo": "hypervisor.info",
     "HostUri": "hypervisor.uri",
     "ImageCompression": "spice.messages.image",
+    "InputReport": "manager",
     "InputsChannel": "spice.channels",
     "JsonFraming": "protocols.framing",
     "Key": "keyboard",
+    "KeyPress": "protocols.spice",
     "LaneConfig": "hypervisor.lanes",
     "Layout": "keyboard",
     "LengthFraming": "protocols.framing",
     "LibvirtStream": "hypervisor.channel",
     "LineFraming": "protocols.framing",
     "LiveScreen": "spice.channels.watching",
+    "MachineStatistics": "spice.manager",
     "MainChannel": "spice.channels",
+    "ManagedMachine": "manager",
     "Match": "spice.imaging.search",
     "MessageChannel": "spice.channels",
     "Monitor": "spice.channels",
     "MouseButton": "spice.messages.inputs",
+    "MouseClick": "protocols.spice",
     "MouseMode": "spice.messages.main",
     "Needle": "spice.imaging.search",
+    "Outcome": "manager",
     "PoolConfig": "hypervisor.pool_core",
     "Protocol": "protocols.base",
     "QemuMonitorEvent": "hypervisor.event",
@@ -146,23 +156,31 @@ _PLACES: Final = {
     "Rect": "spice.messages.geometry",
     "Screenshot": "spice.imaging.screenshot",
     "SpiceChannel": "spice.channels",
+    "SpiceConnectionManager": "spice.manager",
     "SpiceLimits": "spice.channels.session",
+    "SpiceProtocol": "protocols.spice",
     "SpiceTlsConfig": "spice.streams.tls",
     "SpiceUri": "spice.streams.uri",
     "SpiceVmConnection": "spice.connection",
+    "StateBoard": "supervision.watch",
     "StateChange": "supervision.state",
     "TextLine": "spice.imaging.ocr",
     "TransportConfig": "config",
+    "TransportManager": "manager",
+    "TypedText": "protocols.spice",
+    "Verdict": "supervision.degradation",
     "VideoCodecType": "spice.messages.display",
     "VirtioSerialProtocol": "protocols.virtio_serial",
     "get_layout": "keyboard",
     "layout_names": "keyboard",
     "load_config": "config",
     "open_host": "hypervisor.host",
+    "open_manager": "manager",
     "open_pool": "hypervisor.pool",
     "open_qga": "protocols.qga",
     "open_qmp": "protocols.qmp",
     "open_spice": "spice.connection",
+    "open_spice_manager": "spice.manager",
     "parse_chord": "keyboard",
 }
 
@@ -204,9 +222,11 @@ __all__ = [
     "HypervisorError",
     "ImageCompression",
     "ImageError",
+    "InputReport",
     "InputsChannel",
     "JsonFraming",
     "Key",
+    "KeyPress",
     "LaneConfig",
     "Layout",
     "LengthFraming",
@@ -215,15 +235,19 @@ __all__ = [
     "LinkError",
     "LiveScreen",
     "LocalProtocolError",
+    "MachineStatistics",
     "MainChannel",
     "MalformedMessage",
+    "ManagedMachine",
     "Match",
     "MessageChannel",
     "Monitor",
     "MouseButton",
+    "MouseClick",
     "MouseMode",
     "Needle",
     "NotConnected",
+    "Outcome",
     "PoolConfig",
     "Protocol",
     "ProtocolError",
@@ -238,15 +262,21 @@ __all__ = [
     "RemoteProtocolError",
     "Screenshot",
     "SpiceChannel",
+    "SpiceConnectionManager",
     "SpiceLimits",
+    "SpiceProtocol",
     "SpiceTlsConfig",
     "SpiceUri",
     "SpiceVmConnection",
+    "StateBoard",
     "StateChange",
     "TextLine",
     "TlsError",
     "TransportConfig",
     "TransportError",
+    "TransportManager",
+    "TypedText",
+    "Verdict",
     "VideoCodecType",
     "VirtioSerialProtocol",
     "__version__",
@@ -254,10 +284,12 @@ __all__ = [
     "layout_names",
     "load_config",
     "open_host",
+    "open_manager",
     "open_pool",
     "open_qga",
     "open_qmp",
     "open_spice",
+    "open_spice_manager",
     "parse_chord",
 ]
 
