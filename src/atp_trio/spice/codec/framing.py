@@ -72,7 +72,7 @@ class FrameTable:
     """The messages found by one call, in C memory; iterating gives `(type, offset, size)` of each.
 
     `offset` is where the body begins in the buffer that was searched, `size` its length in bytes. The table is valid until the
-    next call of the framer that owns it.
+    next call of the framer that owns it; what iterates over it goes on with what was there.
     """
 
     __slots__ = ("_bytes", "capacity", "consumed", "count", "frames", "more", "needed")
@@ -93,7 +93,9 @@ class FrameTable:
         `more` is true."""
         self.more = False
         """Whether to call again before receiving: the table is full, or the next message will raise."""
-        self._bytes = memoryview(ffi.buffer(self.frames))
+        # What is sliced from it is a copy. An iterator over a memoryview, left unfinished as channels that are cut off leave
+        # theirs, crashes the interpreter when the garbage collector clears the memoryview first.
+        self._bytes = ffi.buffer(self.frames)
 
     def __len__(self) -> int:
         return self.count
