@@ -92,7 +92,7 @@ class SpiceVmConnection:
         raise ChannelNotAvailable(f"{channel_type.name.lower()}:{channel_id} is not open")
 
     async def wait_channel(self, channel_type: ChannelType, channel_id: int = 0) -> SpiceChannel:
-        """An open channel; one that is being linked again is waited for.
+        """An open channel; one that is being linked, for the first time or again, is waited for.
 
         Raises:
             ChannelNotAvailable: It is not open, and nobody links it.
@@ -101,7 +101,7 @@ class SpiceVmConnection:
         Cancellation: nothing is changed by it.
         """
         await trio.lowlevel.checkpoint()
-        source = self._keeper.get_source((channel_type, channel_id)) if self._keeper is not None else None
+        source = None if self._keeper is None else await self._keeper.wait_source((channel_type, channel_id))
         while source is not None and self.main.is_open:
             change = await source.wait_state(ConnectionState.CONNECTED, ConnectionState.FAILED)
             channel = self._session.channels.get((channel_type, channel_id))

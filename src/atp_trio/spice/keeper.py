@@ -131,8 +131,10 @@ class ChannelKeeper:
         if kept is not None and not kept.is_up:
             raise NotConnected(f"{kept.source.present}") from kept.failure
 
-    def get_source(self, key: Key) -> StateSource | None:
-        """The state of a channel that is kept."""
+    async def wait_source(self, key: Key) -> StateSource | None:
+        """The state of a channel that is kept, or will be once those that come first are open; None of any other."""
+        if key not in self._kept:
+            await self._first.wait()
         kept = self._kept.get(key)
         return kept.source if kept is not None else None
 
