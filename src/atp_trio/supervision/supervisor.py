@@ -120,6 +120,7 @@ class Supervisor:
             hopeless = isinstance(error, HOPELESS)
             decision = GiveUp("no further attempt can help") if hopeless else backoff.decide(self._chance())
             backoff = await self._pause(decision, error, backoff)
+            del error, life  # its traceback holds all that the session held, for as long as the next one lasts
 
     async def _run_session(self, life: Life) -> AtpError | None:
         """What ended the session; None: it returned."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import attrs
 import pytest
 import trio
@@ -329,3 +332,25 @@ def test_schedules_of_faults(schedule, config, asking):
 
     source = supervisor = receiver = None
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+async def test_nothing_of_a_lost_session_is_held_by_the_next(source, nursery, autojump_clock):
+    class Picture:
+        """What a session holds much of."""
+
+    pictures = []
+
+    async def session(life):
+        picture = Picture()
+        pictures.append(weakref.ref(picture))
+        life.established()
+        await trio.sleep(1)
+        if len(pictures) == 1:
+            raise ConnectionLost("gone")
+        await trio.sleep_forever()
+
+    nursery.start_soon(Supervisor(source, session).run)
+    await trio.sleep(20)
+    gc.collect()
+    assert [picture() is not None for picture in pictures] == [False, True]
+    nursery.cancel_scope.cancel()
