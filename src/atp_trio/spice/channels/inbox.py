@@ -79,6 +79,7 @@ class Inbox:
         self._pace = pace
         self._sleeps = False  # the reader waits for the kernel and holds no view of the buffer
         self._slice_ends = 0.0
+        self._gathers = False
 
     async def run(self) -> None:
         """Receive and handle, until cancelled.
@@ -106,9 +107,9 @@ class Inbox:
 
     async def _serve(self, patience: trio.CancelScope) -> Awaitable[None] | None:
         """Receive and handle, until something has to be waited for, or the patience has ended, or the outbox has no room."""
+        started = time.perf_counter()
+        self._slice_ends = started + SLICE
         while True:
-            started = time.perf_counter()
-            self._slice_ends = started + SLICE
             waiting = self._take()
             self.flush()
             self.handling_seconds += time.perf_counter() - started
@@ -118,6 +119,7 @@ class Inbox:
             if not self._outbox.has_room:
                 return None
             self._came(await self._receive(patience))
+            started = self.received_at
 
     def look(self) -> None:
         """From a caller's task: take what has come, unless the reader is at work. Only where no handler has to wait.
@@ -132,7 +134,6 @@ class Inbox:
         count = stream.receive_nowait(self._core.free_space())
         if count:  # the end of the stream is the reader's to find
             self._came(count)
-            self._slice_ends = self.received_at + SLICE
             while (waiting := self._take()) is not None:
                 assert waiting is TURN
             self.flush()
@@ -140,9 +141,8 @@ class Inbox:
 
     def flush(self) -> None:
         """Send what the core has to say."""
-        pieces = self._core.data_to_send()
-        if pieces:
-            self._outbox.put(pieces)
+        if self._core.has_data_to_send:
+            self._outbox.put(self._core.data_to_send())
 
     async def _receive(self, patience: trio.CancelScope) -> int:
         stream = self._outbox.stream
@@ -151,8 +151,10 @@ class Inbox:
         while True:
             if self._pace is not None:
                 low_water = self._pace.low_water(self._core.ack.room)
-                gathers = stream.set_receive_low_water(low_water) and low_water > 1
-                patience.deadline = trio.current_time() + PATIENCE if gathers else math.inf
+                self._gathers = stream.set_receive_low_water(low_water) and low_water > 1
+                deadline = trio.current_time() + PATIENCE if self._gathers else math.inf
+                if deadline != patience.deadline:
+                    patience.deadline = deadline
             self._sleeps = True
             try:
                 await stream.wait_receivable()
@@ -166,18 +168,24 @@ class Inbox:
     def _came(self, count: int) -> None:
         if not count:
             raise ConnectionLost("the server closed the connection")
-        self.received_at = time.perf_counter()
+        self.received_at = now = time.perf_counter()
+        self._slice_ends = now + SLICE
         self._outbox.heard()
         if self._pace is not None:
             traffic = self._core.traffic
-            self._pace.look(self.received_at, traffic.messages_received, traffic.bytes_received)
+            self._pace.look(now, traffic.messages_received, traffic.bytes_received)
         self._core.received(count)
+        if self._pace is not None and not self._gathers:
+            self._core.acknowledge_early()
+            self.flush()
 
     def _take(self) -> Awaitable[None] | None:
         """Handle messages until none is left, which gives None, or until something has to be waited for."""
         core = self._core
         while True:
             if self._handle_found(core):
+                if core.is_drained:
+                    return None
                 if self._is_slice_over():
                     return TURN
                 continue

@@ -14,23 +14,24 @@ from __future__ import annotations
 import math
 from typing import Final
 
-# Seconds. A picture of 60 a second is shown for 17 ms; and a wait is rarely cut short at twice the rate's jitter.
-GATHER: Final = 4e-3
-PATIENCE: Final = 6e-3
+# Seconds. A picture of 60 a second is shown for 17 ms; and a wait is rarely cut short at half as much again.
+GATHER: Final = 8e-3
+PATIENCE: Final = 12e-3
 # Seconds over which the rate is measured: a stream is steady when it has lasted so long.
-MEASURE: Final = 10e-3
+MEASURE: Final = 20e-3
 # Fewer messages than these are not worth gathering.
 FEWEST: Final = 2
 # Messages a second. Beyond, a server sends what it can: bunches come by themselves, and it is us who are waited for.
 FASTEST: Final = 10_000
 # Bytes; the kernel makes room for twice as many.
-MOST_BYTES: Final = 128 * 1024
+MOST_BYTES: Final = 256 * 1024
 
 
 class Pace:
     """The rate at which one channel receives."""
 
     def __init__(self) -> None:
+        self._looked = -math.inf  # when the channel received before
         self._since = -math.inf  # when measuring began
         self._messages = 0  # how many there were by then
         self._bytes = 0
@@ -41,14 +42,17 @@ class Pace:
     def look(self, now: float, messages: int, size: int) -> None:
         """The channel has received: so many messages and bytes in all, what is new not counted."""
         self._is_quiet = False
-        elapsed = now - self._since
-        if elapsed >= MEASURE:
+        then, self._looked = self._looked, now
+        is_pause = now - then > PATIENCE
+        if is_pause or then - self._since >= MEASURE:
+            # What is counted had come by then.
             new = messages - self._messages
-            self._rate, self._size = new / elapsed, (size - self._bytes) / max(new, 1)
-            self._since, self._messages, self._bytes = now, messages, size
+            self._rate = 0.0 if is_pause else new / (then - self._since)
+            self._size = (size - self._bytes) / max(new, 1)
+            self._since, self._messages, self._bytes = (now if is_pause else then), messages, size
 
     def quiet(self) -> None:
-        """Less came than was waited for: what comes next is not to wait. The rate is what it is with this pause."""
+        """Less came than was waited for: what comes next is not to wait."""
         self._is_quiet = True
 
     def low_water(self, room: int | None) -> int:

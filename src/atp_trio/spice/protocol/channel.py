@@ -227,13 +227,14 @@ class ChannelCore:
             size: How many bytes are there to be received, where the caller knows.
 
         Raises:
-            LocalProtocolError: There are messages to be taken first: `next_message` has not given None since it gave one.
+            LocalProtocolError: There are messages to be taken first: `next_message` has not given None since it gave one, nor
+                `skip` passed the last.
             MalformedMessage: The channel has ended with it.
         """
         if self._error is not None:
             raise self._error
         if self._taking:
-            raise LocalProtocolError("receive when next_message has given None: there may be more messages in the buffer")
+            raise LocalProtocolError("receive when the core is drained: there may be more messages in the buffer")
         return self._buffer.free_space(max(self._needed, len(self._buffer) + size))
 
     def received(self, count: int) -> None:
@@ -327,8 +328,10 @@ class ChannelCore:
 
         That ends before any that may change how messages are counted.
         """
+        if not self.ack.left or self._early:
+            return
         found = self.peek()
-        if found is None or len(found) < self.ack.left or self._early:
+        if found is None or len(found) < self.ack.left:
             return
         count = 0
         for number, _, _, sub_list, _ in islice(found.table.rows(), found.row, None):

@@ -89,6 +89,31 @@ async def test_a_message_may_begin_with_a_caller_and_end_with_the_reader(peer, n
     assert [one.modifiers for one in peer.handled] == [0, 2, 1]
 
 
+async def test_what_is_received_is_acknowledged_before_it_is_handled(peer, nursery):
+    unacknowledged = []
+
+    def handle(message):
+        if not unacknowledged:
+            peer.server.receive_data(peer.socket.recv(4096))
+            assert peer.server.next_message() is None
+        unacknowledged.append(peer.server.send_window.unacknowledged)
+
+    outbox = Outbox(peer.stream)
+    nursery.start_soon(outbox.run)
+    inbox = Inbox(peer.core, outbox, peer.handled.append, lambda: None, pace=Pace())
+    nursery.start_soon(inbox.run)
+    peer.socket.settimeout(5)
+    peer.server.announce_window(3)
+    peer.say()
+    await trio.testing.wait_all_tasks_blocked()
+    peer.server.receive_data(peer.socket.recv(4096))
+    assert peer.server.next_message() is None  # ACK_SYNC
+    inbox._handle = handle
+    peer.say(*[inputs.KeyModifiers(modifiers=1)] * 3)
+    inbox.look()
+    assert unacknowledged == [0, 0, 0]
+
+
 async def test_a_caller_does_not_look_before_the_reader_sleeps(peer):
     peer.inbox.look()
     assert peer.handled == []

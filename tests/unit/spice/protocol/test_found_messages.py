@@ -53,12 +53,18 @@ def test_the_buffer_stays_until_everything_was_taken():
     core.peek()
     with pytest.raises(LocalProtocolError):
         core.free_space()
-    core.skip(2)
+    core.skip(1)
+    assert not core.is_drained
     with pytest.raises(LocalProtocolError):
         core.free_space()
+    core.skip(1)
+    assert core.is_drained
+    core.free_space()
+    core.received(0)
+    assert not core.is_drained  # who knows
     assert core.peek() is None
     assert core.next_message() is None
-    core.free_space()
+    assert core.is_drained
 
 
 def test_more_than_there_is_cannot_be_skipped():
@@ -111,3 +117,76 @@ def test_acks_are_those_of_single_messages(window):
     assert isinstance(core.next_message(), display.Mark)
     core.skip(99)
     assert core.ack.acks == (100 // window if window else 0)
+
+
+def acks(core):
+    """How many ACKs are to be sent; nothing else is."""
+    data = b"".join(core.data_to_send())
+    assert data == b"\x02\x00\x00\x00\x00\x00" * (len(data) // 6)
+    return len(data) // 6
+
+
+def with_window(window, *, mini_header=True):
+    core = new_core(sent(base.SetAck(generation=1, window=window), mini_header=mini_header), mini_header=mini_header)
+    assert core.next_message() is None
+    core.data_to_send()
+    return core
+
+
+def test_messages_are_acknowledged_before_they_are_handled_and_not_once_more():
+    core = with_window(3)
+    core.receive_data(sent(*[display.Mark()] * 7))
+    core.acknowledge_early()
+    assert acks(core) == 2
+    assert core.traffic.messages_received == core.last_serial == 1  # SET_ACK
+    core.acknowledge_early()  # twice is once
+    core.skip(2)
+    core.acknowledge_early()
+    assert isinstance(core.next_message(), display.Mark)
+    core.peek()
+    core.skip(4)
+    assert acks(core) == 0
+    core.receive_data(sent(*[display.Mark()] * 2))  # the 8th and 9th
+    core.peek()
+    core.skip(2)
+    assert acks(core) == 1
+
+
+def test_nothing_is_acknowledged_early_before_an_ack_is_due():
+    core = with_window(3)
+    core.receive_data(sent(*[display.Mark()] * 2))
+    core.acknowledge_early()
+    core.skip(2)
+    core.receive_data(sent(display.Mark()))
+    core.acknowledge_early()
+    assert acks(core) == 1
+    unlimited = with_window(0)
+    unlimited.acknowledge_early()
+    unlimited.receive_data(sent(*[display.Mark()] * 50))
+    unlimited.acknowledge_early()
+    assert acks(unlimited) == 0
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 7])
+def test_what_comes_behind_a_new_window_is_counted_by_that(window):
+    early, late = with_window(2), with_window(2)
+    for core in (early, late):
+        core.receive_data(sent(*[display.Mark()] * 3, base.SetAck(generation=2, window=window), *[display.Mark()] * 8))
+    early.acknowledge_early()
+    assert acks(early) == 1
+    while early.next_message():
+        early.acknowledge_early()
+    while late.next_message():
+        pass
+    assert (early.ack.left, early.ack.acks) == (late.ack.left, late.ack.acks)
+
+
+def test_a_message_that_carries_others_is_not_acknowledged_early():
+    core = with_window(1, mini_header=False)
+    body = b"\x00" + b"\x01\x00\x07\x00\x00\x00" + b"\x66\x00\x00\x00\x00\x00"  # a list behind the first byte
+    plain = (2).to_bytes(8, "little") + b"\x66\x00" + bytes(8)
+    carrier = (3).to_bytes(8, "little") + b"\x66\x00" + len(body).to_bytes(4, "little") + (1).to_bytes(4, "little")
+    core.receive_data(plain + carrier + body)
+    assert len(core.peek()) == 2
+    core.acknowledge_early()
+    assert core.ack.acks == 1
