@@ -4,8 +4,8 @@
 
 The embedded server, in a process of its own, is behind a fault proxy in this one, which resets a channel's connection. `delay` is
 the backoff's own and taken off; `link` is what opening the same channel takes on the same way without a cut. Aim: p50 and p99
-at most 50 ms above the link's. Then a screen that is drawn on as fast as it can be, with and without heartbeat and supervision,
-in turns; aim: at most 3 % less.
+at most 50 ms above the link's. Then a screen that is drawn on as fast as it can be, and motions as fast as they are acknowledged,
+by `open_spice` alone and under a manager with a heartbeat every second, in turns; aim: at most 3 % less.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
 import trio
+from bench_motion import client_stream
 
-from atp_trio.spice.connection import open_spice
+from atp_trio.spice.connection import SpiceVmConnection, open_spice
 from atp_trio.spice.manager import SpiceConnectionManager, open_spice_manager
 from atp_trio.spice.messages.link import ChannelType
+from atp_trio.spice.messages.main import MouseMode
 from atp_trio.supervision.backoff import ReconnectConfig
+from atp_trio.supervision.heartbeat import HeartbeatConfig
 from atp_trio.supervision.state import ConnectionState
 from atp_trio.testing.faults import FaultProxy, open_fault_proxy
 from atp_trio.testing.server import run_server_in_process
@@ -83,16 +87,28 @@ async def measure_recovery(uri: str, cuts: int) -> None:
                     found.append(await measure_cut(manager, proxy, name))
                     await manager.get_state("vm").wait_state(ConnectionState.CONNECTED)
                     await trio.sleep(0.01)
-                link = statistics.median(links[name])
-                print(
-                    f"{name:8} works again after p50 {percentile(found, 0.5):6.2f} ms, p99 {percentile(found, 0.99):6.2f} ms;"
-                    f" link p50 {link:.2f} ms"
-                )
+                what = "machine" if name == "main" else name
+                median, worst, link = percentile(found, 0.5), percentile(found, 0.99), statistics.median(links[name])
+                print(f"{what:8} works again after p50 {median:6.2f} ms, p99 {worst:6.2f} ms; link p50 {link:.2f} ms", flush=True)
 
 
-async def measure_throughput(uri: str, seconds: float, *, relink: bool) -> float:
+@asynccontextmanager
+async def connected(uri: str, *, kept: bool) -> AsyncIterator[SpiceVmConnection]:
+    """The machine, by `open_spice` alone or kept by a manager."""
+    if not kept:
+        async with open_spice(uri, mouse_mode=MouseMode.SERVER) as vm:
+            yield vm
+        return
+    async with open_spice_manager(heartbeat=HeartbeatConfig(interval=1)) as manager:
+        manager.add_vm("vm", uri, mouse_mode=MouseMode.SERVER)
+        vm = await manager.wait_vm_connection("vm")
+        await vm.wait_channel(ChannelType.CURSOR)
+        yield vm
+
+
+async def measure_updates(uri: str, seconds: float, *, kept: bool) -> float:
     """Updates drawn in a second."""
-    async with open_spice(uri, relink=relink) as vm:
+    async with connected(uri, kept=kept) as vm:
         await vm.display.wait_ready()
         await trio.sleep(0.2)
         before, started = vm.display.display_statistics().updates, time.perf_counter()
@@ -100,15 +116,22 @@ async def measure_throughput(uri: str, seconds: float, *, relink: bool) -> float
         return (vm.display.display_statistics().updates - before) / (time.perf_counter() - started)
 
 
-def compare(seconds: float, turns: int) -> None:
-    """With and without supervision, in turns."""
-    with run_server_in_process(size=(1024, 768), scene="text", ack_window=20) as server:
-        found: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(turns):
-            for relink in (False, True):
-                found[relink].append(trio.run(partial(measure_throughput, server.uri, seconds, relink=relink)))
-        plain, kept = statistics.median(found[False]), statistics.median(found[True])
-        print(f"throughput: {plain:,.0f} updates/s without, {kept:,.0f} with: {100 * (kept / plain - 1):+.1f} %")
+async def measure_motions(uri: str, seconds: float, *, kept: bool) -> float:
+    """Motions acknowledged in a second."""
+    async with connected(uri, kept=kept) as vm:
+        return await client_stream(vm.inputs, seconds)
+
+
+def compare(what: str, measure: Callable[..., Awaitable[float]], uri: str, seconds: float, turns: int) -> None:
+    """Without and with supervision, in turns; each turn's ratio is of two measurements that follow one another."""
+    pairs = []
+    for turn in range(turns):
+        order = (False, True) if turn % 2 else (True, False)
+        found = {kept: trio.run(partial(measure, uri, seconds, kept=kept)) for kept in order}
+        pairs.append((found[False], found[True]))
+    plain, kept = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(kept / plain for plain, kept in pairs)
+    print(f"{what}/s: {plain:,.0f} alone, {kept:,.0f} kept; by turns {100 * (ratio - 1):+.1f} %", flush=True)
 
 
 def main() -> None:
@@ -119,7 +142,10 @@ def main() -> None:
     options = parser.parse_args()
     with run_server_in_process(size=(1024, 768), network_test=False) as server:
         trio.run(measure_recovery, server.uri, options.cuts)
-    compare(options.seconds, options.turns)
+    with run_server_in_process(size=(1024, 768), scene="text", ack_window=20) as server:
+        compare("updates", measure_updates, server.uri, options.seconds, options.turns)
+    with run_server_in_process(size=(1024, 768)) as server:
+        compare("motions", measure_motions, server.uri, options.seconds, options.turns)
 
 
 if __name__ == "__main__":
