@@ -15,7 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from atp_trio.errors import (
+    AgentLost,
+    AgentNotConfigured,
+    AgentNotConnected,
     AgentUnavailable,
+    AgentUnresponsive,
     AtpError,
     AuthenticationFailed,
     ChannelNotAvailable,
@@ -23,6 +27,7 @@ from atp_trio.errors import (
     ConnectFailed,
     ConnectionLost,
     DomainNotFound,
+    DomainNotRunning,
     HostNotFound,
     HypervisorError,
     ImageError,
@@ -188,7 +193,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AgentLifecycle",
+    "AgentLost",
+    "AgentNotConfigured",
+    "AgentNotConnected",
     "AgentUnavailable",
+    "AgentUnresponsive",
     "AtpError",
     "AuthenticationFailed",
     "ChannelNotAvailable",
@@ -209,6 +218,7 @@ __all__ = [
     "DomainEvent",
     "DomainLifecycle",
     "DomainNotFound",
+    "DomainNotRunning",
     "DomainReboot",
     "DomainState",
     "EventsMissed",

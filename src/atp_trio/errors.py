@@ -22,9 +22,14 @@ AtpError
 │   └── HostNotFound, DomainNotFound
 ├── ImageError                        an image that cannot be decoded, or is larger than the limit
 └── HypervisorError                   a call to libvirt failed; `code` and `domain` are those of libvirt's error
+    ├── DomainNotRunning              the machine is off, or paused; `state` is libvirt's
     ├── QmpError                      QEMU answered a command with an error
     └── QgaError                      so did the guest agent
         └── AgentUnavailable          there is no agent, or it does not answer
+            ├── AgentNotConfigured    the machine has no port for an agent
+            ├── AgentNotConnected     nobody in the guest has opened the port: not installed, not started yet, ended
+            ├── AgentLost             the agent ended in the middle of the command, whose outcome is unknown
+            └── AgentUnresponsive     it has opened the port and says nothing: stopped, starved, or busy with something else
 ```
 
 Facts are attributes, the sentence is `str(error)`, the cause is `__cause__`.
@@ -33,6 +38,7 @@ Facts are attributes, the sentence is `str(error)`, the cause is `__cause__`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any
 
 import trio
@@ -217,3 +223,31 @@ class QgaError(_CommandError):
 
 class AgentUnavailable(QgaError):
     """The guest agent is not connected, or did not answer in time: not configured, not started, stopped, or stuck."""
+
+
+class AgentNotConfigured(AgentUnavailable):
+    """The machine has no port for an agent: its definition has no channel `org.qemu.guest_agent.0`."""
+
+
+class AgentNotConnected(AgentUnavailable):
+    """Nobody in the guest has opened the agent's port. Nothing was sent; `QgaProtocol.wait_agent` waits for one."""
+
+
+class AgentLost(AgentUnavailable):
+    """The agent ended, or was started anew, in the middle: what became of the command is unknown."""
+
+
+class AgentUnresponsive(AgentUnavailable):
+    """The agent did not answer in time; the command may be carried out yet. Its late answer is nobody else's."""
+
+
+class DomainNotRunning(HypervisorError):
+    """The machine is off or paused, so that its agent cannot answer; nothing was sent.
+
+    Attributes:
+        state: What the machine does instead.
+    """
+
+    def __init__(self, message: str, *, state: IntEnum, code: int | None = None, domain: int | None = None) -> None:
+        super().__init__(message, code=code, domain=domain)
+        self.state = state

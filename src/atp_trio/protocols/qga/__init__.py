@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from atp_trio.protocols.qga.error import AgentLost, AgentNotConfigured, AgentNotConnected, AgentUnresponsive, DomainNotRunning
 from atp_trio.protocols.qga.fact import AgentCommand, AgentInfo, GuestUser, NetworkInterface, OsInfo
 from atp_trio.protocols.qga.file import GuestFile
 from atp_trio.protocols.qga.message import QgaCommand, QgaReply
@@ -13,12 +12,7 @@ from atp_trio.protocols.qga.transfer import Progress
 __all__ = [
     "AgentCommand",
     "AgentInfo",
-    "AgentLost",
-    "AgentNotConfigured",
-    "AgentNotConnected",
-    "AgentUnresponsive",
     "Completed",
-    "DomainNotRunning",
     "ExitStatus",
     "GuestFile",
     "GuestProcess",

@@ -10,8 +10,7 @@ from typing import Any, Final
 
 import trio
 
-from atp_trio.errors import QgaError
-from atp_trio.protocols.qga.error import AgentLost, AgentUnresponsive
+from atp_trio.errors import AgentLost, AgentUnresponsive, QgaError
 from atp_trio.protocols.qga.message import SILENT
 
 __all__ = ["PROMPT", "QgaAgent"]

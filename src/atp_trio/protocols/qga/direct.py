@@ -17,10 +17,9 @@ from typing import Any, Final
 import attrs
 import trio
 
-from atp_trio.errors import AtpError, ConfigError, ConnectionLost
+from atp_trio.errors import AgentUnresponsive, AtpError, ConfigError, ConnectionLost
 from atp_trio.protocols.qga.agent import QgaAgent
 from atp_trio.protocols.qga.core import Answer, QgaCore, QgaPhase, Synced
-from atp_trio.protocols.qga.error import AgentUnresponsive
 from atp_trio.spice.channels.outbox import Outbox
 from atp_trio.spice.streams.base import ByteStream, as_byte_stream
 from atp_trio.spice.streams.unix import open_unix_stream
@@ -164,6 +163,7 @@ async def open_direct_agent(address: Address, *, max_reply: int) -> AsyncIterato
             yield agent
         except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
             failure = error
+        nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
         agent.close()
     if failure is not None:
         raise failure

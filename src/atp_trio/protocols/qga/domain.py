@@ -22,11 +22,21 @@ from typing import Any, Final
 
 import trio
 
-from atp_trio.errors import AgentUnavailable, AtpError, HypervisorError, LocalProtocolError, QgaError
+from atp_trio.errors import (
+    AgentLost,
+    AgentNotConfigured,
+    AgentNotConnected,
+    AgentUnavailable,
+    AgentUnresponsive,
+    AtpError,
+    DomainNotRunning,
+    HypervisorError,
+    LocalProtocolError,
+    QgaError,
+)
 from atp_trio.hypervisor.domain import Domain
 from atp_trio.hypervisor.event import AgentLifecycle, DomainLifecycle
 from atp_trio.protocols.qga.agent import QgaAgent
-from atp_trio.protocols.qga.error import AgentLost, AgentNotConfigured, AgentNotConnected, AgentUnresponsive, DomainNotRunning
 from atp_trio.protocols.qga.message import decode_reply, encode_command, value_from_reply
 
 __all__ = ["MAX_COMMAND", "open_domain_agent"]

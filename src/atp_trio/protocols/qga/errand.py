@@ -132,6 +132,7 @@ async def open_errands() -> AsyncIterator[Errands]:
             yield errands
         except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
             failure = error
+        nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
         await errands.finish()
     if failure is not None:
         raise failure

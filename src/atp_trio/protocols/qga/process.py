@@ -23,6 +23,7 @@ import attrs
 import trio
 
 from atp_trio.errors import (
+    AgentLost,
     AgentUnavailable,
     AtpError,
     ConfigError,
@@ -33,7 +34,6 @@ from atp_trio.errors import (
 )
 from atp_trio.protocols.qga.agent import QgaAgent
 from atp_trio.protocols.qga.errand import Errand, Errands
-from atp_trio.protocols.qga.error import AgentLost
 from atp_trio.protocols.qga.file import GuestFile, acquire_guest_file, open_guest_file
 from atp_trio.protocols.qga.message import decode_data, encode_data, member
 

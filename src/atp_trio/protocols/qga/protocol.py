@@ -10,7 +10,16 @@ from typing import Any, Final, Literal
 
 import trio
 
-from atp_trio.errors import AgentUnavailable, ConfigError, LocalProtocolError, MalformedMessage
+from atp_trio.errors import (
+    AgentNotConfigured,
+    AgentNotConnected,
+    AgentUnavailable,
+    AgentUnresponsive,
+    ConfigError,
+    DomainNotRunning,
+    LocalProtocolError,
+    MalformedMessage,
+)
 from atp_trio.hypervisor.domain import Domain, DomainState
 from atp_trio.protocols.base import Protocol
 from atp_trio.protocols.qga.agent import QgaAgent
@@ -19,7 +28,6 @@ from atp_trio.protocols.qga.core import DEFAULT_MAX_REPLY
 from atp_trio.protocols.qga.direct import Address, open_direct_agent
 from atp_trio.protocols.qga.domain import open_domain_agent
 from atp_trio.protocols.qga.errand import Errands, open_errands
-from atp_trio.protocols.qga.error import AgentNotConfigured, AgentNotConnected, AgentUnresponsive, DomainNotRunning
 from atp_trio.protocols.qga.fact import (
     AgentInfo,
     GuestUser,

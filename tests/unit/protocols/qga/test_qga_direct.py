@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from atp_trio.errors import ConfigError, ConnectFailed, ConnectionLost, MalformedMessage, QgaError
-from atp_trio.protocols.qga import AgentUnresponsive, open_qga
+from atp_trio.errors import AgentUnresponsive, ConfigError, ConnectFailed, ConnectionLost, MalformedMessage, QgaError
+from atp_trio.protocols.qga import open_qga
 
 
 class Port:

@@ -6,24 +6,21 @@ import pytest
 import trio
 
 from atp_trio.errors import (
+    AgentLost,
+    AgentNotConfigured,
+    AgentNotConnected,
     AgentUnavailable,
+    AgentUnresponsive,
     ConfigError,
     ConnectionLost,
+    DomainNotRunning,
     HypervisorError,
     LocalProtocolError,
     MalformedMessage,
     QgaError,
 )
 from atp_trio.hypervisor.domain import DomainState
-from atp_trio.protocols.qga import (
-    AgentLost,
-    AgentNotConfigured,
-    AgentNotConnected,
-    AgentUnresponsive,
-    DomainNotRunning,
-    QgaProtocol,
-    open_qga,
-)
+from atp_trio.protocols.qga import QgaProtocol, open_qga
 from atp_trio.protocols.qga.domain import MAX_COMMAND
 
 from .fake_agent import disappeared, not_configured, not_connected, not_running, silent

@@ -6,8 +6,16 @@ import pytest
 import trio
 import trio.testing
 
-from atp_trio.errors import ConfigError, ConnectionLost, LocalProtocolError, MalformedMessage, QgaError
-from atp_trio.protocols.qga import AgentLost, AgentUnresponsive, Completed, ExitStatus, open_qga
+from atp_trio.errors import (
+    AgentLost,
+    AgentUnresponsive,
+    ConfigError,
+    ConnectionLost,
+    LocalProtocolError,
+    MalformedMessage,
+    QgaError,
+)
+from atp_trio.protocols.qga import Completed, ExitStatus, open_qga
 
 from .fake_agent import silent
 

@@ -8,19 +8,18 @@ import pytest
 import trio
 import trio.testing
 
-from atp_trio.errors import ConfigError, LocalProtocolError, MalformedMessage, QgaError
-from atp_trio.hypervisor.domain import DomainState
-from atp_trio.protocols.qga import (
+from atp_trio.errors import (
     AgentNotConfigured,
     AgentNotConnected,
     AgentUnresponsive,
+    ConfigError,
     DomainNotRunning,
-    GuestUser,
-    NetworkInterface,
-    OsInfo,
-    QgaCommand,
-    open_qga,
+    LocalProtocolError,
+    MalformedMessage,
+    QgaError,
 )
+from atp_trio.hypervisor.domain import DomainState
+from atp_trio.protocols.qga import GuestUser, NetworkInterface, OsInfo, QgaCommand, open_qga
 
 from .fake_agent import Refused, not_configured, not_connected, not_running
 
