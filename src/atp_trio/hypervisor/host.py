@@ -69,6 +69,8 @@ class HostConnection:
         self._first = trio.Event()
         self._first_failure: AtpError | None = None
         self._losses = 0
+        # A block that is cancelled leaves in order: what it undoes in parting, shielded, needs the connection.
+        self.scope = trio.CancelScope(shield=True)
 
     def __repr__(self) -> str:
         return f"<HostConnection {self.uri} {self.state.value}>"
@@ -215,7 +217,8 @@ class HostConnection:
     @trio.lowlevel.enable_ki_protection
     async def keep(self, reconnect: ReconnectConfig) -> None:
         """Keep the connection, for ever. SIGINT is for the block, not for this."""
-        await Supervisor(self.states, self.run_session, reconnect).run()
+        with self.scope:
+            await Supervisor(self.states, self.run_session, reconnect).run()
 
     async def run_session(self, life: Life) -> None:
         """Connect, and serve the connection until it is lost. A first attempt that fails is the last: its error is kept."""
@@ -390,6 +393,8 @@ async def open_host(
         except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
             failure = error
         finally:
+            host.scope.cancel()
+            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
             nursery.cancel_scope.cancel()
     host.end()
     if failure is not None:

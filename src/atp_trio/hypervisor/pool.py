@@ -232,6 +232,7 @@ async def open_pool(config: PoolConfig | None = None, *, open_one: OpenHost = op
         except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
             failure = error
         finally:
+            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure

@@ -381,6 +381,7 @@ async def open_connection(
             failure = error
         finally:
             await vm._leave()  # noqa: SLF001
+            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure

@@ -335,6 +335,7 @@ async def open_spice_manager(
         except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
             failure = error
         finally:
+            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
             nursery.cancel_scope.cancel()
     with trio.CancelScope(shield=True):
         await manager.disconnect_all()  # nothing runs any more: it forgets them, and who watches is told

@@ -29,6 +29,7 @@ async def serving(listening: Sequence[Listening]) -> AsyncIterator[None]:
         except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
             failure = error
         finally:
+            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure

@@ -13,18 +13,19 @@ from pathlib import Path
 import pytest
 import trio
 
-from atp_trio.errors import AgentUnavailable, LocalProtocolError, QgaError
-from atp_trio.hypervisor.domain import DomainState
-from atp_trio.hypervisor.host import open_host
-from atp_trio.protocols.qga import (
+from atp_trio.errors import (
     AgentLost,
     AgentNotConfigured,
     AgentNotConnected,
+    AgentUnavailable,
     AgentUnresponsive,
-    Completed,
     DomainNotRunning,
-    open_qga,
+    LocalProtocolError,
+    QgaError,
 )
+from atp_trio.hypervisor.domain import DomainState
+from atp_trio.hypervisor.host import open_host
+from atp_trio.protocols.qga import Completed, open_qga
 
 WITHIN = 90  # seconds; a busy host
 MIB = 1 << 20
@@ -335,3 +336,21 @@ def test_the_command_line(libvirtd, domain, tmp_path: Path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     refused = atp(libvirtd.uri, domain, "get", "/tmp/nothing", tmp_path / "c")
     assert (refused.returncode, refused.stderr.count(b"\n")) == (1, 1)
+
+
+async def test_a_cancelled_block_is_left_in_order_with_its_host(libvirtd, domain):
+    with trio.CancelScope() as scope:
+        async with (
+            open_host(libvirtd.uri) as host,
+            open_qga(await host.domain(domain)) as qga,
+            qga.exec(["sleep", "4711"]),
+        ):
+            assert "sleep 4711" in await shell(qga, "ps")
+            async with qga.frozen():
+                scope.cancel()
+                await trio.sleep_forever()
+    assert scope.cancelled_caught
+    async with opened(libvirtd, domain) as qga:
+        assert await qga.fsfreeze_status() == "thawed"
+        assert "sleep 4711" not in await shell(qga, "ps")
+        assert await is_cleaned_up(qga)

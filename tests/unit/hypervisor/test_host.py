@@ -2,6 +2,7 @@ from uuid import UUID
 
 import pytest
 import trio
+import trio.testing
 
 from atp_trio.errors import ConfigError, ConnectFailed, ConnectionLost, DomainNotFound, HypervisorError, NotConnected
 from atp_trio.hypervisor.event import DomainLifecycle, DomainReboot, EventsMissed, Lifecycle, QemuMonitorEvent
@@ -73,6 +74,33 @@ async def test_uri_that_cannot_be_meant():
     with pytest.raises(ConfigError):
         async with open_host("nonsense"):
             raise AssertionError
+
+
+async def test_what_a_cancelled_block_undoes_still_has_the_connection(libvirt):
+    undone = None
+    with trio.CancelScope() as scope:
+        async with open_host("qemu:///system", load=libvirt.load) as host:
+            try:
+                scope.cancel()
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.testing.wait_all_tasks_blocked()  # all that is cancelled has ended
+                    assert host.state is ConnectionState.CONNECTED
+                    undone = await host.call(lambda _: True)
+    assert scope.cancelled_caught
+    assert undone
+    assert not libvirt.connections
+
+
+async def test_an_error_of_a_cancelled_block_is_not_lost(libvirt):
+    with pytest.raises(ZeroDivisionError), trio.CancelScope() as scope:
+        async with open_host("qemu:///system", load=libvirt.load):
+            try:
+                scope.cancel()
+                await trio.sleep_forever()
+            finally:
+                _ = 1 // 0
 
 
 async def test_the_blocks_own_error_passes_as_it_is(libvirt):

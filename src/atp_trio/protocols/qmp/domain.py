@@ -51,6 +51,7 @@ class DomainMonitor(QmpMonitor):
                     yield events
             except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
                 failure = error
+            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure

@@ -106,6 +106,7 @@ async def open_recording(path: str | os.PathLike[str], view: View, fps: float | 
             except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
                 failure = error
             finally:
+                nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
                 nursery.cancel_scope.cancel()
     finally:
         await recording._end()  # noqa: SLF001
