@@ -27,6 +27,7 @@ from atp_trio.cli.record import record
 from atp_trio.cli.screenshot import screenshot
 from atp_trio.cli.serial import serial
 from atp_trio.cli.serve import serve
+from atp_trio.cli.status import status
 from atp_trio.cli.type import type_text
 from atp_trio.cli.wait import wait
 from atp_trio.errors import ConfigError
@@ -47,6 +48,7 @@ COMMANDS: Final[dict[str, Callable[..., Awaitable[int | None]]]] = {
     **SPICE_COMMANDS,
     "domains": domains,
     "doctor": doctor,
+    "status": status,
     "serve": serve,
     "guest": guest,
     "qmp": qmp,
