@@ -1,8 +1,9 @@
 """spice-gtk without a window, as bench_client.py measures it; for the system's Python, which has its bindings.
 
-    python3 spice_gtk_client.py PORT
+    python3 spice_gtk_client.py in-c|in-python PORT
 
-It opens the display of 127.0.0.1:PORT, says `ready` when there is a picture, and then answers each line of its standard input:
+It opens the display of 127.0.0.1:PORT, says `ready` when there is a picture, and hears of every update in a handler of GLib's own
+or in one of Python. Then it answers each line of its standard input:
 
     count       the updates that were drawn and the CPU seconds that this process used so far
     save FILE   when the pixels of the screen were written there, 4 bytes each, BGRX
@@ -37,9 +38,10 @@ gobject.g_signal_connect_data.restype = ctypes.c_ulong
 class Client:
     """One session with its display channel."""
 
-    def __init__(self, port: str) -> None:
+    def __init__(self, port: str, *, in_python: bool) -> None:
         self.loop = GLib.MainLoop()
         self.updates = ctypes.c_int(0)
+        self.in_python = in_python
         self.primary = (0, 0)  # where its pixels are, and how many bytes
         self.session = SpiceClientGLib.Session()
         self.session.set_property("host", "127.0.0.1")
@@ -59,12 +61,17 @@ class Client:
             return
         GObject.GObject.connect(channel, "display-primary-create", self.primary_created)
         GObject.GObject.connect(channel, "display-mark", lambda *_: print("ready", flush=True))
-        # Counted by a function of GLib's own, to which the counter is given in place of the sender: a viewer has a handler here
-        # too, but one in Python would be what is measured.
-        count = ctypes.cast(glib.g_atomic_int_inc, ctypes.c_void_p)
-        counter = ctypes.addressof(self.updates)
-        gobject.g_signal_connect_data(hash(channel), b"display-invalidate", count, counter, None, G_CONNECT_SWAPPED)
+        if self.in_python:
+            GObject.GObject.connect(channel, "display-invalidate", self.updated)
+        else:
+            # As a viewer written in C: a function that is given the counter in place of the sender.
+            count = ctypes.cast(glib.g_atomic_int_inc, ctypes.c_void_p)
+            counter = ctypes.addressof(self.updates)
+            gobject.g_signal_connect_data(hash(channel), b"display-invalidate", count, counter, None, G_CONNECT_SWAPPED)
         SpiceClientGLib.Channel.connect(channel)
+
+    def updated(self, channel: Any, left: int, top: int, width: int, height: int) -> None:  # noqa: ARG002 - told whether or not
+        self.updates.value += 1
 
     def primary_created(self, *arguments: Any) -> None:
         _, _, _, height, stride, _, data = arguments
@@ -86,4 +93,4 @@ class Client:
 
 
 if __name__ == "__main__":
-    Client(sys.argv[1]).run()
+    Client(sys.argv[2], in_python=sys.argv[1] == "in-python").run()

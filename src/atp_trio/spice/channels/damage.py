@@ -99,13 +99,17 @@ class CollectingWatch(Watch):
             self._add(rect)
 
     def _add(self, rect: Rect) -> None:
-        if any(one.intersection(rect) == rect for one in self.rects):
+        if any(_holds(one, rect) for one in self.rects):
             return
         # A reader that keeps up has no others.
         if self.rects:
-            kept = [one for one in self.rects if one.intersection(rect) != one]
+            kept = [one for one in self.rects if not _holds(rect, one)]
             self.rects = deque(kept if len(kept) < MAX_RECTS else [_bounds(kept)])
         self.rects.append(rect)
+
+
+def _holds(outer: Rect, inner: Rect) -> bool:
+    return outer.left <= inner.left and outer.top <= inner.top and outer.right >= inner.right and outer.bottom >= inner.bottom
 
 
 def _bounds(rects: list[Rect]) -> Rect:
