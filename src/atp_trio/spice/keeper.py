@@ -227,21 +227,25 @@ class ChannelKeeper:
     async def _serve(self, kept: _Kept, life: Life) -> None:
         """Link a channel, and watch it until it ends: a session of its supervisor."""
         try:
-            channel = await self._link(kept)
-            kept.is_up, kept.failure, kept.was_silent = True, None, False
-            kept.links += 1
-            life.established()
-            self._tried(kept)
-            await self._watch(kept, channel)
-            if channel.closed_by is not None:
-                raise channel.closed_by
+            await self._link_and_watch(kept, life)
         except AtpError as error:
-            kept.failure = error
-            raise
+            # Without the traceback, which would hold the lost channel with its picture.
+            kept.failure = error.with_traceback(None)
+            raise kept.failure from error.__cause__
         finally:
             kept.is_up = False
             if kept.failure is not None:
                 self._tried(kept)
+
+    async def _link_and_watch(self, kept: _Kept, life: Life) -> None:
+        channel = await self._link(kept)
+        kept.is_up, kept.failure, kept.was_silent = True, None, False
+        kept.links += 1
+        life.established()
+        self._tried(kept)
+        await self._watch(kept, channel)
+        if channel.closed_by is not None:
+            raise channel.closed_by
 
     def _tried(self, kept: _Kept) -> None:
         kept.tried.set()
@@ -290,6 +294,7 @@ class ChannelKeeper:
         try:
             await channel.wait_closed()
         finally:
+            kept.heartbeat = None  # it knows the channel
             scope.cancel()
 
     @trio.lowlevel.enable_ki_protection

@@ -77,6 +77,8 @@ class _KeptMachine:
         self._life, self.left = life, trio.Event()
         try:
             await self._connect()
+        except AtpError as error:
+            raise error.with_traceback(None) from error.__cause__  # it would hold the lost connection with its pictures
         finally:
             self.vm, self.verdict = None, Verdict(ConnectionState.DISCONNECTED)
             self.left.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import trio
 
@@ -119,6 +121,11 @@ async def test_manager_that_is_cancelled_anywhere_leaves_nothing_behind(serving,
     async with serving() as server:
 
         async def connect():
+            # Machines are left by tasks of their own: what the block does meanwhile may find a channel gone.
+            with contextlib.suppress(TransportError):
+                await use()
+
+        async def use():
             async with open_spice_manager(reconnect=SOON) as manager:
                 manager.add_vm("vm", server.uri)
                 vm = await manager.wait_vm_connection("vm")

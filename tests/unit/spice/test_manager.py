@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import trio
@@ -476,3 +479,22 @@ async def _wait_other(world, vm):
         new = await world.manager.wait_vm_connection("vm")
         if new is not vm:
             return new
+
+
+async def test_what_was_lost_is_not_held_by_those_who_remember_why(autojump_clock):
+    async with open_world() as world:
+        vm = await settled(world)
+        lost = weakref.ref(vm.display)
+        world.proxy.refuse("display")
+        world.proxy.cut("display")
+        await trio.sleep(100)
+        gc.collect()
+        assert lost() is None
+        lost = weakref.ref(vm)
+        world.stop()
+        await trio.sleep(100)
+        del vm
+        gc.collect()
+        assert lost() is None
+        assert world.manager.get_state("vm").present.cause is not None
+        world.proxy.heal()

@@ -358,7 +358,8 @@ class SpiceChannel:
                 self._cause = ConnectionLost(f"{self.name}: the server broke the protocol: {error}")
             else:
                 self._cause = ConnectionLost(f"{self.name}: {error}" if str(error) else f"{self.name}: the connection was lost")
-            self._cause.__cause__ = error
+            # Without its traceback, which would hold all that this channel holds for as long as somebody remembers why it ended.
+            self._cause.__cause__ = error.with_traceback(None)
             log.info("%s", self._cause)
         self._tasks.cancel()
 
