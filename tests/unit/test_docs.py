@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -33,6 +34,7 @@ RUN = {
     ("docs/leaving.md", ""),
     ("docs/libvirt.md", ""),
     ("docs/libvirt.md", "libvirtd"),  # tests/integration/libvirt/test_docs.py
+    ("docs/manager.md", ""),
     ("docs/seeing.md", ""),  # test_docs_seeing.py
     ("docs/testing.md", ""),
     ("docs/testing.md", "libvirtd"),  # tests/integration/libvirt/test_docs.py
@@ -141,6 +143,31 @@ async def test_configuration(doc_page, names, directory, monkeypatch, capsys):
         atp_trio.load_config("atp.yaml", {})
     (shown,) = page.of("text")
     assert str(caught.value) == shown.text.strip()
+
+
+async def test_manager(doc_page, names, capsys):
+    page = doc_page("docs/manager.md")
+    async with open_spice_server(size=(64, 48)) as server:
+        here = {URI: server.uri, "qemu:///system": "test:///default"}
+        (text,) = [example.text for example in page.of("yaml")]
+        for there, one in here.items():
+            text = text.replace(there, one)
+        Path("atp.yaml").write_text(text)  # noqa: ASYNC240
+        first, *rest = page.of("python")
+        with trio.fail_after(30):
+            await attrs.evolve(page, examples=(first,)).run(names, replacing=here)
+            async with atp_trio.open_manager("atp.yaml") as names["manager"]:
+                await attrs.evolve(page, examples=tuple(rest)).run(names, replacing=here)
+    out = capsys.readouterr().out
+    assert "(48, 64)" in out
+    assert "['test']" in out
+    assert "machine vm1 is connected" in out
+    assert "machine through is degraded: display:0 down, and display:0 cannot be done without" in out
+    assert "('display:0',) ('display:0',) False\n1\n" in out
+    assert "spice ()" in out
+    assert "vm1 (48, 64)" in out
+    assert "vm1 by spice" in out
+    assert "vm2 " in out
 
 
 async def test_testing(doc_page, names):
