@@ -27,6 +27,7 @@ from atp_trio.supervision.backoff import ReconnectConfig
 from atp_trio.supervision.degradation import ChannelsConfig
 from atp_trio.supervision.state import Channel, ConnectionState
 from atp_trio.testing.faults.treatment import Flow, Treatment
+from atp_trio.testing.server.display import DisplayChannel as ServerDisplayChannel
 
 from .kept_world import open_world
 
@@ -498,3 +499,30 @@ async def test_what_was_lost_is_not_held_by_those_who_remember_why(autojump_cloc
         assert lost() is None
         assert world.manager.get_state("vm").present.cause is not None
         world.proxy.heal()
+
+
+async def test_server_that_does_not_know_the_connection_gets_a_new_one(autojump_clock):
+    async with open_world() as world:
+        vm = await settled(world)
+        world.server._session = None
+        world.proxy.cut("cursor")
+        with trio.fail_after(10):
+            assert await _wait_other(world, vm) is await settled(world)
+        assert world.manager.statistics()["vm"].connections == 2
+
+
+async def test_link_that_is_accepted_and_then_silent_is_none(autojump_clock, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(ServerDisplayChannel, "_init", lambda self, _: None)
+        async with open_world(ack_window=0) as world:
+            started = trio.current_time()
+            vm = await world.manager.wait_vm_connection("vm")
+            assert trio.current_time() - started <= 31
+            assert world.manager.get_verdict("vm").missing == ("display:0",)
+            await trio.sleep(0.1)
+            with pytest.raises(NotConnected, match="within 30 s"):
+                _ = vm.display
+            await vm.inputs.press("a")
+            patch.undo()
+            await settled(world)
+            await assert_same_picture(world, vm)
