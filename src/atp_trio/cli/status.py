@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Seconds from one picture of the table to the next.
 REFRESH: Final = 0.25
 # Seconds from one measurement of the latencies to the next.
-MEASURE: Final = 2.0
+MEASURE: Final = 1.0
 STYLES: Final = {
     ConnectionState.CONNECTED: "green",
     ConnectionState.CONNECTING: "cyan",

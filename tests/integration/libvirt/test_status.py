@@ -70,6 +70,13 @@ async def test_a_channel_that_is_cut(libvirtd, domain, tmp_path):
     with trio.fail_after(WITHIN):
         async with open_fault_proxy(str(endpoint.uri)) as proxy, trio.open_nursery() as nursery:
             path = write_configuration(tmp_path / "atp.yaml", libvirtd, vm={"domain": domain, "uri": proxy.uri})
+            proxy.refuse("display")
+            done = await trio.run_process([ATP, "status", str(path), "--json"], capture_stdout=True, check=False)
+            (machine,) = json.loads(done.stdout)["machines"]
+            display = next(one for one in machine["channels"] if one["name"] == "display:0")
+            assert (done.returncode, machine["state"], display["state"] != "connected") == (1, "degraded", True)
+            assert "display:0" in machine["cause"]
+            proxy.heal()
             process = await nursery.start(lambda task_status: run(path, task_status))
             lines = Lines(process.stdout)
             await lines.until("host host is connected", "machine vm is connected")

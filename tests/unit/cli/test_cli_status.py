@@ -89,10 +89,16 @@ def test_json_of_nothing(atp, configuration):
 
 
 def test_json_when_time_runs_out(atp, configuration, server, answering):
-    path = configuration(hosts={"h": "test:///default"}, vms={"v": server.uri, "mute": answering(None)})
+    hosts = {"h": "test:///default", "mute host": answering(None).replace("spice:", "qemu+tcp:") + "/system"}
+    path = configuration(hosts=hosts, vms={"v": server.uri, "mute vm": answering(None)})
     outcome = atp("status", path, "--json", "--timeout", "1.5")
     assert (outcome.code, outcome.err) == (1, "")
-    assert states(json.loads(outcome.out)) == {"h": "connected", "v": "connected", "mute": "connecting"}
+    assert states(json.loads(outcome.out)) == {
+        "h": "connected",
+        "mute host": "connecting",
+        "v": "connected",
+        "mute vm": "connecting",
+    }
 
 
 def test_more_hosts_than_the_pool_would_hold(atp, configuration):
