@@ -40,7 +40,6 @@ from atp_trio.spice.streams.tls import SpiceTlsConfig
 from atp_trio.spice.streams.uri import SpiceUri
 from atp_trio.supervision.backoff import ReconnectConfig
 from atp_trio.supervision.degradation import ChannelsConfig
-from atp_trio.supervision.state import ConnectionState
 from atp_trio.supervision.watch import StateBoard
 
 DEFAULT_CHANNELS: Final = (ChannelType.DISPLAY, ChannelType.INPUTS, ChannelType.CURSOR)
@@ -101,15 +100,8 @@ class SpiceVmConnection:
         Cancellation: nothing is changed by it.
         """
         await trio.lowlevel.checkpoint()
-        source = None if self._keeper is None else await self._keeper.wait_source((channel_type, channel_id))
-        while source is not None and self.main.is_open:
-            change = await source.wait_state(ConnectionState.CONNECTED, ConnectionState.FAILED)
-            channel = self._session.channels.get((channel_type, channel_id))
-            if change.state is ConnectionState.FAILED or (channel is not None and channel.is_open):
-                break
-            if channel is not None:  # it has ended since
-                await channel.wait_closed()
-            await trio.lowlevel.checkpoint()
+        if self._keeper is not None:
+            await self._keeper.wait_up((channel_type, channel_id))
         return self.get_channel(channel_type, channel_id)
 
     @property

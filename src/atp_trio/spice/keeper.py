@@ -12,6 +12,7 @@ new connection helps then, so main is given up too; likewise where the server do
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
@@ -131,12 +132,23 @@ class ChannelKeeper:
         if kept is not None and not kept.is_up:
             raise NotConnected(f"{kept.source.present}") from kept.failure
 
-    async def wait_source(self, key: Key) -> StateSource | None:
-        """The state of a channel that is kept, or will be once those that come first are open; None of any other."""
+    async def wait_up(self, key: Key) -> None:
+        """Wait until a channel is open, or will not be: it is not kept, was given up, or main has ended."""
         if key not in self._kept:
-            await self._first.wait()
-        kept = self._kept.get(key)
-        return kept.source if kept is not None else None
+            await self._first.wait()  # those that come first are yet to be opened
+        while (kept := self._kept.get(key)) is not None and not kept.is_up and self._vm.main.is_open:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._cancel_with_main, nursery.cancel_scope)
+                with contextlib.suppress(ConnectionLost):
+                    change = await kept.source.wait_state(ConnectionState.CONNECTED, ConnectionState.FAILED)
+                    if change.state is ConnectionState.FAILED:
+                        nursery.cancel_scope.cancel()
+                        return
+                nursery.cancel_scope.cancel()
+
+    async def _cancel_with_main(self, scope: trio.CancelScope) -> None:
+        await self._vm.main.wait_closed()
+        scope.cancel()
 
     def relinks(self) -> dict[str, int]:
         """How often each channel was linked again."""

@@ -526,3 +526,37 @@ async def test_link_that_is_accepted_and_then_silent_is_none(autojump_clock, mon
             patch.undo()
             await settled(world)
             await assert_same_picture(world, vm)
+
+
+async def test_who_waits_for_a_channel_is_told_when_main_ends(autojump_clock):
+    async with open_world() as world, trio.open_nursery() as nursery:
+        vm = await settled(world)
+        told_at = []
+
+        async def wait():
+            with pytest.raises(ConnectionLost, match="has ended"):
+                await vm.wait_channel(ChannelType.DISPLAY)
+            told_at.append(trio.current_time())
+
+        world.proxy.refuse("display")
+        world.proxy.cut("display")
+        await trio.sleep(0.1)
+        nursery.start_soon(wait)
+        await trio.sleep(10)
+        world.stop()
+        stopped_at = trio.current_time()
+        await trio.sleep(100)
+        assert told_at[0] - stopped_at < 1
+
+
+async def test_channel_that_is_given_up_is_not_waited_for(autojump_clock):
+    async with open_world(reconnect=ReconnectConfig(attempts=2)) as world:
+        vm = await settled(world)
+        world.proxy.refuse("cursor")
+        world.proxy.cut("cursor")
+        await trio.sleep(0.1)
+        with pytest.raises(NotConnected, match="cursor:0 of machine vm is failed"):
+            await vm.wait_channel(ChannelType.CURSOR)
+        assert world.manager.get_state("vm").state is C.DEGRADED
+        with pytest.raises(NotConnected):
+            await vm.wait_channel(ChannelType.CURSOR)
