@@ -19,6 +19,8 @@ GATHER: Final = 8e-3
 PATIENCE: Final = 12e-3
 # Seconds over which the rate is measured: a stream is steady when it has lasted so long.
 MEASURE: Final = 20e-3
+# Seconds after which a stream that has paused is a new one; less is a hiccup, of which a busy machine has many.
+PAUSE: Final = 50e-3
 # Fewer messages than these are not worth gathering.
 FEWEST: Final = 2
 # Messages a second. Beyond, a server sends what it can: bunches come by themselves, and it is us who are waited for.
@@ -43,7 +45,7 @@ class Pace:
         """The channel has received: so many messages and bytes in all, what is new not counted."""
         self._is_quiet = False
         then, self._looked = self._looked, now
-        is_pause = now - then > PATIENCE
+        is_pause = now - then > PAUSE
         if is_pause or then - self._since >= MEASURE:
             # What is counted had come by then.
             new = messages - self._messages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atp_trio.spice.channels.pace import FASTEST, FEWEST, GATHER, MEASURE, MOST_BYTES, PATIENCE, Pace
+from atp_trio.spice.channels.pace import FASTEST, FEWEST, GATHER, MEASURE, MOST_BYTES, PATIENCE, PAUSE, Pace
 
 
 def steady(pace, rate, size, *, begin=0.0, messages=0, seconds=0.1):
@@ -77,3 +77,19 @@ def test_a_stream_of_nothing_but_bytes_is_no_rate():
     for number in range(100):  # one large message, received in parts
         pace.look(number / 1000, 0, number * 65536)
     assert pace.low_water(None) == 1
+
+
+def test_a_hiccup_ends_no_stream():
+    pace = Pace()
+    now, messages = steady(pace, 2000, 100)
+    pace.quiet()
+    assert pace.low_water(None) == 1
+    steady(pace, 2000, 100, begin=now + 0.9 * PAUSE, messages=messages, seconds=1 / 2000)
+    assert pace.low_water(None) > 1
+
+
+def test_what_comes_in_bunches_has_the_rate_of_all():
+    pace = Pace()
+    for number in range(1, 21):
+        pace.look(number * GATHER, 16 * (number - 1), 1600 * (number - 1))  # what is new is not counted
+    assert pace.low_water(None) == pytest.approx(1600, rel=0.01)
