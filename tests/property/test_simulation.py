@@ -7,11 +7,12 @@ attempt comes before the backoff allows it. Afterwards all heals, every waiter w
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
@@ -55,6 +56,7 @@ class World:
         self.ticket = "a"
         self.attempts = []
         self.waiting = 0
+        self.silent_since = math.inf
         self.server = SpiceServer(self.options, ServedMachine(self.options))
 
     async def open(self):
@@ -81,6 +83,10 @@ class World:
     # --- what happens
 
     async def do(self, what, channel):
+        if what == "heal" and channel in {None, "main"}:
+            self.silent_since = math.inf
+        elif what == "blackhole" and channel in {None, "main"}:
+            self.silent_since = min(self.silent_since, trio.current_time())
         if what in FAULTS:
             getattr(self.proxy, what)(channel)
         else:
@@ -150,6 +156,9 @@ class World:
             told = {subject.name for subject, state in states.items() if isinstance(subject, Channel) and state is S.CONNECTED}
             assert told <= set(names)
             assert not told & set(verdict.down)
+            if states[Machine("vm")] is S.CONNECTED:
+                assert {"main:0", "display:0", "inputs:0"} <= set(names)
+            assert trio.current_time() - self.silent_since <= 2 * INTERVAL
         # One connection a channel, and for a moment the one that asks whether anybody is at home.
         linked = Counter(self.server.open_channels)
         assert all(count == 1 for count in linked.values())
@@ -220,6 +229,10 @@ async def simulate(schedule):
         assert not nursery.child_tasks
 
 
+@example([(("look", None), 1.1), (("hold", None), 1.1), (("cut", "inputs"), 0.0015)])
+@example([(("look", None), 1.1), (("hold", None), 1.1), (("cut", "inputs"), 0.0015), (("release", None), 0.0015)])
+@example([(("look", None), 1.1), (("blackhole", "main"), 70)])
+@example([(("look", None), 1.1), (("refuse", "display"), 0), (("cut", "display"), 0.05)])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schedule=schedules)
 def test_whatever_the_network_does_it_heals(schedule):
