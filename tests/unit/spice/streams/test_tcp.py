@@ -39,8 +39,8 @@ async def test_the_socket_options_are_those_of_spice_gtk(serve):
         assert option(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         assert option(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
-        assert option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 15
-        assert option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+        assert option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
+        assert option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 2
 
 
 async def test_every_address_is_tried(serve):
