@@ -94,13 +94,17 @@ async def test_what_a_cancelled_block_undoes_still_has_the_connection(libvirt):
 
 
 async def test_an_error_of_a_cancelled_block_is_not_lost(libvirt):
-    with pytest.raises(ZeroDivisionError), trio.CancelScope() as scope:
-        async with open_host("qemu:///system", load=libvirt.load):
-            try:
-                scope.cancel()
-                await trio.sleep_forever()
-            finally:
-                _ = 1 // 0
+    async def fail_while_cancelled():
+        with trio.CancelScope() as scope:
+            async with open_host("qemu:///system", load=libvirt.load):
+                try:
+                    scope.cancel()
+                    await trio.sleep_forever()
+                finally:
+                    _ = 1 // 0
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_while_cancelled()
 
 
 async def test_the_blocks_own_error_passes_as_it_is(libvirt):

@@ -305,13 +305,18 @@ async def test_keys_are_released_when_the_block_is_cancelled(serving):
 
 async def test_an_error_of_a_cancelled_block_is_not_lost(serving):
     async with serving() as server:
-        with pytest.raises(ZeroDivisionError), trio.CancelScope() as scope:
-            async with open_spice(server.uri):
-                try:
-                    scope.cancel()
-                    await trio.sleep_forever()
-                finally:
-                    _ = 1 // 0
+
+        async def fail_while_cancelled():
+            with trio.CancelScope() as scope:
+                async with open_spice(server.uri):
+                    try:
+                        scope.cancel()
+                        await trio.sleep_forever()
+                    finally:
+                        _ = 1 // 0
+
+        with pytest.raises(ZeroDivisionError):
+            await fail_while_cancelled()
 
 
 async def test_leaving_at_once_still_reads_the_display_first(serving):

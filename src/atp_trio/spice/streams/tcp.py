@@ -35,7 +35,8 @@ def format_address(host: str, port: int) -> str:
 async def open_tcp_stream(host: str, port: int) -> SocketStream:
     """Connect to `host`, trying all of its addresses (happy eyeballs, as trio.open_tcp_stream does).
 
-    The socket has TCP_NODELAY, and keep-alive after 30 s idle, every 10 s, 2 probes: a peer that is gone is found within two heartbeats.
+    The socket has TCP_NODELAY, and keep-alive after 30 s idle, every 10 s, 2 probes: a peer that is gone is found within two
+    heartbeats.
 
     Args:
         host: A name or an address; IPv6 without brackets, with a zone (`%eth0`) if need be.
