@@ -6,7 +6,8 @@ sends them one by one; so where many come, the kernel is asked to gather some of
 What may be gathered is bounded by three things: what the server sends at this rate in `GATHER`, as that is how late a picture
 may become; what comes until an ACK is due, so that the server never waits for one; and the rates at which there is something to
 gain. A wait that did not bring as much in `PATIENCE` ends the gathering, so the first message after a quiet time is never
-waited on, and the last before one for no longer than that.
+waited on, and the last before one for no longer than that. And it ends it for a while, each time for longer: what seems steady
+may be answers to somebody who types as soon as he sees something, and who would be held up each time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ PATIENCE: Final = 12e-3
 MEASURE: Final = 20e-3
 # Seconds after which a stream that has paused is a new one; less is a hiccup, of which a busy machine has many.
 PAUSE: Final = 50e-3
+# Seconds for which nothing is gathered after a wait in vain, and after many; each wait that was not in vain halves them.
+DISTRUST: Final = 50e-3
+DEEPEST_DISTRUST: Final = 3.2
 # Fewer messages than these are not worth gathering.
 FEWEST: Final = 2
 # Messages a second. Beyond, a server sends what it can: bunches come by themselves, and it is us who are waited for.
@@ -40,10 +44,15 @@ class Pace:
         self._rate = 0.0  # messages a second, as last measured
         self._size = 0.0  # bytes a message
         self._is_quiet = False
+        self._gathers = False
+        self._distrust = DISTRUST
+        self._trusts_at = -math.inf
 
     def look(self, now: float, messages: int, size: int) -> None:
         """The channel has received: so many messages and bytes in all, what is new not counted."""
         self._is_quiet = False
+        if self._gathers:
+            self._distrust = max(self._distrust / 2, DISTRUST)
         then, self._looked = self._looked, now
         is_pause = now - then > PAUSE
         if is_pause or then - self._since >= MEASURE:
@@ -55,7 +64,9 @@ class Pace:
 
     def quiet(self) -> None:
         """Less came than was waited for: what comes next is not to wait."""
-        self._is_quiet = True
+        self._is_quiet, self._gathers = True, False
+        self._trusts_at = self._looked + PATIENCE + self._distrust
+        self._distrust = min(2 * self._distrust, DEEPEST_DISTRUST)
 
     def low_water(self, room: int | None) -> int:
         """How many bytes are to be there before the reader is woken; 1 for any.
@@ -66,6 +77,6 @@ class Pace:
         messages = self._rate * GATHER
         if room is not None and messages > room:
             messages = room
-        if messages < FEWEST or self._rate > FASTEST or self._is_quiet:
-            return 1
-        return min(int(messages * self._size), MOST_BYTES)
+        distrusts = self._is_quiet or self._looked < self._trusts_at
+        self._gathers = not (messages < FEWEST or self._rate > FASTEST or distrusts)
+        return min(int(messages * self._size), MOST_BYTES) if self._gathers else 1

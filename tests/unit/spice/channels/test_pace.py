@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from atp_trio.spice.channels.pace import FASTEST, FEWEST, GATHER, MEASURE, MOST_BYTES, PATIENCE, PAUSE, Pace
+from atp_trio.spice.channels.pace import (
+    DEEPEST_DISTRUST,
+    DISTRUST,
+    FASTEST,
+    FEWEST,
+    GATHER,
+    MEASURE,
+    MOST_BYTES,
+    PATIENCE,
+    PAUSE,
+    Pace,
+)
 
 
 def steady(pace, rate, size, *, begin=0.0, messages=0, seconds=0.1):
@@ -54,13 +65,43 @@ def test_the_kernel_is_asked_for_no_more_than_it_holds():
     assert pace.low_water(None) == MOST_BYTES
 
 
-def test_after_a_wait_in_vain_the_next_message_is_not_waited_for():
+def test_after_a_wait_in_vain_the_next_messages_are_not_waited_for():
     pace = Pace()
     now, messages = steady(pace, 2000, 100)
     pace.quiet()
     assert pace.low_water(None) == 1
+    now, messages = steady(pace, 2000, 100, begin=now + PATIENCE, messages=messages, seconds=0.9 * DISTRUST)
+    assert pace.low_water(None) == 1
     # It was a hiccup: the stream goes on, and so does the gathering.
-    now, messages = steady(pace, 2000, 100, begin=now + PATIENCE, messages=messages, seconds=2 * MEASURE)
+    now, messages = steady(pace, 2000, 100, begin=now, messages=messages, seconds=0.2 * DISTRUST)
+    assert pace.low_water(None) > 1
+
+
+def test_answers_to_somebody_are_hardly_ever_waited_for():
+    # One message each time, which comes when the last was seen: steady, but for our own waiting.
+    pace, now, waits = Pace(), 0.0, 0
+    for number in range(1, 10_001):
+        now += 1 / 1000
+        pace.look(now, number, number * 100)
+        if pace.low_water(None) > 1:
+            waits += 1
+            pace.quiet()
+            now += PATIENCE
+    assert waits < 10
+
+
+def test_trust_comes_back_with_what_is_gathered():
+    pace = Pace()
+    now, messages = steady(pace, 2000, 100)
+    for _ in range(10):
+        pace.quiet()
+    now, messages = steady(pace, 2000, 100, begin=now, messages=messages, seconds=DEEPEST_DISTRUST + PATIENCE + 2 * MEASURE)
+    for number in range(1, 11):
+        assert pace.low_water(None) > 1
+        pace.look(now + number * GATHER, messages + 16 * number, (messages + 16 * number) * 100)
+    now, messages = now + 10 * GATHER, messages + 160
+    pace.quiet()
+    steady(pace, 2000, 100, begin=now, messages=messages, seconds=DISTRUST + 2 * PATIENCE)
     assert pace.low_water(None) > 1
 
 
@@ -84,7 +125,7 @@ def test_a_hiccup_ends_no_stream():
     now, messages = steady(pace, 2000, 100)
     pace.quiet()
     assert pace.low_water(None) == 1
-    steady(pace, 2000, 100, begin=now + 0.9 * PAUSE, messages=messages, seconds=1 / 2000)
+    steady(pace, 2000, 100, begin=now + 0.9 * PAUSE, messages=messages, seconds=DISTRUST)
     assert pace.low_water(None) > 1
 
 
