@@ -69,8 +69,8 @@ class _Pipe:
     def open(self, lane: Lane, opening: Callable[[Lane, Any], None]) -> None:
         """Make the stream and have `opening` connect it; inside of `lane.run`."""
         assert lane.connection is not None
-        assert lane.library is not None
-        self._error = lane.library.error
+        assert lane.binding is not None
+        self._error = lane.binding.error
         tell_host = lane.on_lost
         lane.on_lost = lambda lane: self._lane_lost(lane, tell_host)
         stream = lane.connection.newStream(_NONBLOCK)

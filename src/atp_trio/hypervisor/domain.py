@@ -223,7 +223,7 @@ class Domain:
         """Call a function of `libvirt_qemu`."""
 
         def work(on: Lane) -> str:
-            assert on.library is not None
-            return str(getattr(on.library.qemu, function)(on.domain(self.uuid), *args))
+            assert on.binding is not None
+            return str(getattr(on.binding.qemu, function)(on.domain(self.uuid), *args))
 
         return await self.host.run_on_lane(work, self.host.queue(self.uuid, lane))

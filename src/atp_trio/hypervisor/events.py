@@ -245,9 +245,9 @@ class EventHub:
 
 def _register_on(lane: Lane, one: type[DomainEvent], put: Callable[[DomainEvent], None]) -> None:
     """Have libvirt call back for all domains; called in a thread."""
-    connection, library = lane.connection, lane.library
+    connection, binding = lane.connection, lane.binding
     assert connection is not None
-    assert library is not None
+    assert binding is not None
     read = READERS[one]
 
     def happened(_connection: Any, domain: Any, *args: Any) -> None:
@@ -258,8 +258,8 @@ def _register_on(lane: Lane, one: type[DomainEvent], put: Callable[[DomainEvent]
             _log.exception("an event of libvirt's could not be read: %s", one.__name__)
 
     if one is QemuMonitorEvent:
-        number = library.qemu.qemuMonitorEventRegister(connection, None, None, happened, None)
-        lane.before_closing(lambda: library.qemu.qemuMonitorEventDeregister(connection, number))
+        number = binding.qemu.qemuMonitorEventRegister(connection, None, None, happened, None)
+        lane.before_closing(lambda: binding.qemu.qemuMonitorEventDeregister(connection, number))
     else:
         number = connection.domainEventRegisterAny(None, EVENT_IDS[one], happened, None)
         lane.before_closing(lambda: connection.domainEventDeregisterAny(number))

@@ -11,6 +11,7 @@ from uuid import UUID
 import trio
 
 from atp_trio.errors import AtpError, ConnectionLost, DomainNotFound
+from atp_trio.hypervisor.binding import Binding, load_binding
 from atp_trio.hypervisor.calls import Calls, HostStatistics, Queue
 from atp_trio.hypervisor.domain import Domain
 from atp_trio.hypervisor.event import DomainEvent
@@ -18,7 +19,6 @@ from atp_trio.hypervisor.events import DEPTH, EventHub, EventReceiver
 from atp_trio.hypervisor.info import HostInfo
 from atp_trio.hypervisor.lane import Lane
 from atp_trio.hypervisor.lanes import LaneConfig, Lanes, ThreadEnd, close_lane
-from atp_trio.hypervisor.library import Library, load_library
 from atp_trio.hypervisor.uri import HostUri
 from atp_trio.supervision.backoff import ReconnectConfig
 from atp_trio.supervision.heartbeat import Heartbeat, HeartbeatConfig
@@ -49,7 +49,7 @@ class HostConnection:
         *,
         lanes: LaneConfig,
         heartbeat: HeartbeatConfig,
-        load: Callable[[], Library],
+        load: Callable[[], Binding],
         nursery: trio.Nursery,
     ) -> None:
         self.info = info
@@ -317,9 +317,9 @@ class HostConnection:
 
 
 def _look_up(lane: Lane, key: str | UUID | int) -> tuple[str, str]:
-    connection, library = lane.connection, lane.library
+    connection, binding = lane.connection, lane.binding
     assert connection is not None
-    assert library is not None
+    assert binding is not None
     if isinstance(key, int):
         found = connection.lookupByID(key)
     elif isinstance(key, UUID):
@@ -327,7 +327,7 @@ def _look_up(lane: Lane, key: str | UUID | int) -> tuple[str, str]:
     else:
         try:
             found = connection.lookupByName(key)
-        except library.error as error:
+        except binding.error as error:
             uuid = _as_uuid(key)
             if uuid is None:
                 raise lane.failure(error) from error
@@ -355,7 +355,7 @@ async def open_host(
     reconnect: ReconnectConfig | None = None,
     heartbeat: HeartbeatConfig | None = None,
     board: StateBoard | None = None,
-    load: Callable[[], Library] = load_library,
+    load: Callable[[], Binding] = load_binding,
 ) -> AsyncIterator[HostConnection]:
     """Connect to a host's libvirt for the time of the block.
 

@@ -22,9 +22,9 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from atp_trio.errors import AtpError, ConnectionLost, NotConnected
+from atp_trio.hypervisor.binding import Binding, VirConnect, VirDomain
 from atp_trio.hypervisor.credentials import KINDS, Answerer, Credentials
 from atp_trio.hypervisor.failure import call_error, open_error
-from atp_trio.hypervisor.library import Library, VirConnect, VirDomain
 from atp_trio.hypervisor.uri import HostUri
 
 __all__ = ["Lane"]
@@ -45,7 +45,7 @@ class Lane:
     credentials: Credentials
     on_lost: Callable[[Lane], None]
     """Called in libvirt's event thread when the connection has ended by itself."""
-    library: Library | None = None
+    binding: Binding | None = None
     connection: VirConnect | None = None
     is_lost: bool = False
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
@@ -54,7 +54,7 @@ class Lane:
     _domains: dict[str, VirDomain] = attrs.field(init=False, factory=dict)
     _closers: list[Callable[[], Any]] = attrs.field(init=False, factory=list)
 
-    def open(self, load: Callable[[], Library]) -> None:
+    def open(self, load: Callable[[], Binding]) -> None:
         """Connect.
 
         Raises:
@@ -63,30 +63,30 @@ class Lane:
         """
         self._enter()
         try:
-            library = self.library = load()
+            binding = self.binding = load()
             answerer = Answerer(self.credentials, self.uri.user)
             try:
-                self.connection = library.open_auth(self.uri.for_libvirt(), list(KINDS), answerer)
-                self._set_up(library, self.connection)
-            except library.error as error:
+                self.connection = binding.open_auth(self.uri.for_libvirt(), list(KINDS), answerer)
+                self._set_up(binding, self.connection)
+            except binding.error as error:
                 raise answerer.failure or open_error(error, str(self.uri)) from error
         finally:
             self._leave()
 
-    def _set_up(self, library: Library, connection: VirConnect) -> None:
+    def _set_up(self, binding: Binding, connection: VirConnect) -> None:
         # The test driver, which is no connection at all, has neither.
-        with self._unless_unsupported(library):
+        with self._unless_unsupported(binding):
             connection.setKeepAlive(*KEEPALIVE)
-        with self._unless_unsupported(library):
+        with self._unless_unsupported(binding):
             connection.registerCloseCallback(self._closed_by_itself, None)
             self._closers.append(connection.unregisterCloseCallback)
 
     @contextlib.contextmanager
-    def _unless_unsupported(self, library: Library) -> Any:
+    def _unless_unsupported(self, binding: Binding) -> Any:
         try:
             yield
-        except library.error as error:
-            if error.get_error_code() != library.libvirt.VIR_ERR_NO_SUPPORT:  # type: ignore[attr-defined]
+        except binding.error as error:
+            if error.get_error_code() != binding.libvirt.VIR_ERR_NO_SUPPORT:  # type: ignore[attr-defined]
                 raise
 
     def run(self, work: Callable[[Lane], T]) -> T:
@@ -99,12 +99,12 @@ class Lane:
         """
         self._enter()
         try:
-            assert self.library is not None
+            assert self.binding is not None
             if not self.is_alive():
                 raise NotConnected(f"the connection to {self.uri} has ended; nothing was sent")
             try:
                 return work(self)
-            except self.library.error as error:
+            except self.binding.error as error:
                 # Without its traceback: the frames there hold domains, and these would hold the connection open for as long as
                 # somebody keeps the error.
                 raise self.failure(error) from error.with_traceback(None)
@@ -139,8 +139,8 @@ class Lane:
 
     def suppress_errors(self) -> AbstractContextManager[None]:
         """Ignore libvirt's errors: for what is done in parting."""
-        assert self.library is not None
-        return contextlib.suppress(self.library.error)
+        assert self.binding is not None
+        return contextlib.suppress(self.binding.error)
 
     def before_closing(self, closer: Callable[[], Any]) -> None:
         """Have `closer` called before the connection is closed: libvirt keeps one open that has callbacks."""
@@ -169,7 +169,7 @@ class Lane:
     def _close(self) -> None:
         connection, self.connection = self.connection, None
         self._domains.clear()
-        if connection is None or self.library is None:
+        if connection is None or self.binding is None:
             return
         for close in (*reversed(self._closers), connection.close):
             with self.suppress_errors():  # it may have ended by itself

@@ -19,8 +19,8 @@ import attrs
 import trio
 
 from atp_trio.errors import NotConnected
+from atp_trio.hypervisor.binding import Binding
 from atp_trio.hypervisor.lane import Lane
-from atp_trio.hypervisor.library import Library
 from atp_trio.supervision.setting import number
 
 __all__ = ["LaneConfig", "Lanes", "Plan", "plan"]
@@ -85,7 +85,7 @@ class Lanes:
     config: LaneConfig
     make_lane: Callable[[], Lane]
     """Gives a lane that is not connected yet."""
-    load: Callable[[], Library]
+    load: Callable[[], Binding]
     nursery: trio.Nursery
     """Closes lanes; it outlives `is_open`."""
     is_open: bool = attrs.field(init=False, default=True)

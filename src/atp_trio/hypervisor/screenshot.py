@@ -25,7 +25,7 @@ _CHUNK: Final = 262144  # libvirt sends at most so much at a time
 def receive_screenshot(lane: Lane, uuid: str, screen: int) -> Screenshot:
     """Take a picture; inside of `lane.run` only."""
     assert lane.connection is not None
-    assert lane.library is not None
+    assert lane.binding is not None
     stream: Any = lane.connection.newStream(0)
     try:
         lane.domain(uuid).screenshot(stream, screen, 0)

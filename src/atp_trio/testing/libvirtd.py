@@ -184,12 +184,12 @@ class Libvirtd:
     @property
     def libssh_uri(self) -> str:
         """The connection URI by libssh."""
-        return self._ssh().library_uri("libssh")
+        return self._ssh().uri_through("libssh")
 
     @property
     def libssh2_uri(self) -> str:
         """The connection URI by libssh2."""
-        return self._ssh().library_uri("libssh2")
+        return self._ssh().uri_through("libssh2")
 
     def log(self) -> str:
         """What libvirtd complained about so far, at every start."""

@@ -70,7 +70,7 @@ class Ssh:
         """The URI of the libvirtd behind this server, by the program `ssh`."""
         return f"qemu+ssh://{self.user}@127.0.0.1:{self.port}/system?keyfile={self.key_file}&command={self.client}"
 
-    def library_uri(self, transport: str) -> str:
+    def uri_through(self, transport: str) -> str:
         """The same by libssh or libssh2."""
         options = f"keyfile={self.key_file}&known_hosts={self.known_hosts}&sshauth=privkey"
         return f"qemu+{transport}://{self.user}@127.0.0.1:{self.port}/system?{options}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
-from atp_trio.hypervisor.library import Library
+from atp_trio.hypervisor.binding import Binding
 
 NO_SUPPORT, SYSTEM_ERROR, RPC, NO_DOMAIN = 3, 38, 39, 42
 WITHIN = 5.0  # seconds: a thread that is not let go fails its test
@@ -147,7 +147,7 @@ class FakeLibvirt:
         return connection
 
     def load(self):
-        return Library(self, SimpleNamespace(qemuMonitorCommand=lambda domain, command, flags: f"{domain.name()}: {command}"))
+        return Binding(self, SimpleNamespace(qemuMonitorCommand=lambda domain, command, flags: f"{domain.name()}: {command}"))
 
 
 def new_gate():

@@ -24,7 +24,7 @@ import attrs
 
 from atp_trio.errors import ConfigError
 
-__all__ = ["Library", "VirConnect", "VirDomain", "load_library"]
+__all__ = ["Binding", "VirConnect", "VirDomain", "load_binding"]
 
 _log = logging.getLogger("atp_trio.hypervisor")
 _loading = threading.Lock()
@@ -69,7 +69,7 @@ class VirConnect(Protocol):
 
 
 @attrs.frozen
-class Library:
+class Binding:
     """The modules of libvirt-python. Everything that is called through them blocks: from a thread only."""
 
     libvirt: Any
@@ -89,7 +89,7 @@ class Library:
         return connection
 
 
-def load_library() -> Library:
+def load_binding() -> Binding:
     """libvirt-python, its event loop running. Reads files the first time: from a thread.
 
     Raises:
@@ -100,26 +100,26 @@ def load_library() -> Library:
 
 
 @functools.cache
-def _load() -> Library:
+def _load() -> Binding:
     try:
-        library = Library(importlib.import_module("libvirt"), importlib.import_module("libvirt_qemu"))
+        binding = Binding(importlib.import_module("libvirt"), importlib.import_module("libvirt_qemu"))
     except ImportError as error:
         raise ConfigError(
             "libvirt mode needs libvirt-python: apt-get install gcc pkg-config python3-dev libvirt-dev, "
             "then pip install 'atp-trio[libvirt]'"
         ) from error
     # Errors are raised; libvirt would write each to the terminal as well.
-    library.libvirt.registerErrorHandler(_ignore, None)
-    library.libvirt.virEventRegisterDefaultImpl()
-    threading.Thread(target=_run_event_loop, args=[library], name="libvirt events", daemon=True).start()
-    return library
+    binding.libvirt.registerErrorHandler(_ignore, None)
+    binding.libvirt.virEventRegisterDefaultImpl()
+    threading.Thread(target=_run_event_loop, args=[binding], name="libvirt events", daemon=True).start()
+    return binding
 
 
 def _ignore(_context: Any, _error: Any) -> None:
     pass
 
 
-def _run_event_loop(library: Library) -> None:
+def _run_event_loop(binding: Binding) -> None:
     # libvirt's own loop is one pass of GLib's default loop, which every call on a connection wakes twice. Run by GLib itself it
     # does not come back to Python, and its lock, each time: 0.1 ms of a call that takes 1.
     try:
@@ -131,7 +131,7 @@ def _run_event_loop(library: Library) -> None:
         _log.debug("no GLib to run libvirt's event loop with: %s", error)
     while True:
         try:
-            library.libvirt.virEventRunDefaultImpl()
-        except library.error as error:
+            binding.libvirt.virEventRunDefaultImpl()
+        except binding.error as error:
             _log.warning("libvirt's event loop: %s", error)
             time.sleep(0.1)  # it would most likely fail again at once
