@@ -30,6 +30,7 @@ PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").g
 # Who runs a page's Python, by what it needs beside what every example has.
 RUN = {
     ("README.md", ""),
+    ("README.md", "libvirtd"),  # tests/integration/libvirt/test_docs.py
     ("docs/configuration.md", ""),
     ("docs/leaving.md", ""),
     ("docs/libvirt.md", ""),

@@ -32,6 +32,17 @@ async def test_libvirt(doc_page, libvirtd, domain, directory, capsys):
     assert names["picture"].width > 0
 
 
+async def test_the_readme(doc_page, libvirtd, domain, directory, capsys):
+    names = {"trio": trio, "atp_trio": atp_trio}
+    with trio.fail_after(WITHIN):
+        await doc_page("README.md").run(names, "libvirtd")
+        await names["look"](libvirtd.uri, domain)
+    out = capsys.readouterr().out
+    assert out.startswith("Linux ")
+    assert "'status': 'running'" in out
+    assert (directory / "screen.png").read_bytes().startswith(b"\x89PNG")
+
+
 async def test_testing(doc_page, new_libvirtd, capsys):
     with trio.fail_after(WITHIN):
         await doc_page("docs/testing.md").run({"trio": trio, "atp_trio": atp_trio}, "libvirtd")
