@@ -70,7 +70,7 @@ class HostConnection:
         self._first_failure: AtpError | None = None
         self._losses = 0
         # A block that is cancelled leaves in order: what it undoes in parting, shielded, needs the connection.
-        self.scope = trio.CancelScope(shield=True)
+        self._scope = trio.CancelScope(shield=True)
 
     def __repr__(self) -> str:
         return f"<HostConnection {self.uri} {self.state.value}>"
@@ -217,7 +217,7 @@ class HostConnection:
     @trio.lowlevel.enable_ki_protection
     async def keep(self, reconnect: ReconnectConfig) -> None:
         """Keep the connection, for ever. SIGINT is for the block, not for this."""
-        with self.scope:
+        with self._scope:
             await Supervisor(self.states, self.run_session, reconnect).run()
 
     async def run_session(self, life: Life) -> None:
@@ -393,7 +393,7 @@ async def open_host(
         except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
             failure = error
         finally:
-            host.scope.cancel()
+            host._scope.cancel()  # noqa: SLF001 - this is its constructor
             nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
             nursery.cancel_scope.cancel()
     host.end()
