@@ -65,7 +65,7 @@ def stopped(pid: int) -> Iterator[None]:
 def call_bare(uri: str, name: str, seconds: float) -> list[float]:
     """Milliseconds of `query-status` in a plain thread; what the other process runs."""
     import libvirt
-    import libvirt_qemu  # type: ignore[import-untyped]
+    import libvirt_qemu
 
     domain = libvirt.open(uri).lookupByName(name)
     found: list[float] = []

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import libvirt
-import libvirt_qemu  # type: ignore[import-untyped]
+import libvirt_qemu
 import trio
 
 from atp_trio.hypervisor.host import open_host
