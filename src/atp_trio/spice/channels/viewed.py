@@ -90,7 +90,7 @@ class ViewedChannel(SpiceChannel):
         """
         view = Viewport(self.screen, region, monitor)
         await self.wait_ready()
-        async with self._drawing:
+        async with self._looking():
             place, pixels = view.checked_place(), view.copy()
         if cursor:
             self._draw_cursor(pixels, place)
@@ -164,7 +164,13 @@ class ViewedChannel(SpiceChannel):
             async with open_recording(path, view, fps) as recording:
                 yield recording
 
-    # --- for those who wait
+    # --- for those who look and wait
+
+    @contextlib.asynccontextmanager
+    async def _looking(self) -> AsyncIterator[None]:
+        """While the block runs, the pixels are complete and stay as they are."""
+        async with self._drawing:
+            yield
 
     def _watch(self, region: Rect | None, monitor: int | None) -> Watch:
         return Watch(Viewport(self.screen, region, monitor))
@@ -174,7 +180,7 @@ class ViewedChannel(SpiceChannel):
         view = watch.view
         while True:
             await self.wait_ready()
-            async with self._drawing:
+            async with self._looking():
                 place = view.checked_place()
                 if self.screen.surfaces.get(place.surface_id) is not None:
                     watch.look()

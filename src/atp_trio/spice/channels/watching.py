@@ -152,7 +152,7 @@ class WatchedChannel(ViewedChannel):
     async def _wait_true(self, holds: Callable[[], bool], watch: Watch, seen: _Looking) -> None:
         await self.wait_ready()
         while True:
-            async with self._drawing:
+            async with self._looking():
                 watch.view.checked_place()
                 if self.is_ready and self._is_there(watch.view):
                     if holds():
