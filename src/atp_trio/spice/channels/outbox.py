@@ -61,10 +61,12 @@ class Outbox:
 
     Attributes:
         stream: Where it goes. Others may receive from it, nobody else sends.
+        joins: Whether small pieces are sent together.
     """
 
-    def __init__(self, stream: ChannelStream) -> None:
+    def __init__(self, stream: ChannelStream, *, joins: bool = True) -> None:
         self.stream = stream
+        self.joins = joins
         self._queue: deque[Buffer] = deque()
         self._queued = 0
         self._idle = False  # the writer waits, and everything before was sent
@@ -159,7 +161,7 @@ class Outbox:
 
     def _next(self) -> Buffer:
         first = self._queue.popleft()
-        if not self._queue or len(first) >= COALESCE:
+        if not self.joins or not self._queue or len(first) >= COALESCE:
             return first
         pieces, size = [first], len(first)
         while self._queue and size + len(self._queue[0]) <= COALESCE:

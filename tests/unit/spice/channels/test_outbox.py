@@ -64,6 +64,30 @@ async def test_what_is_put_comes_out_in_order(nursery):
     nursery.cancel_scope.cancel()
 
 
+class Recorder(AdaptedStream):
+    """Keeps what it is given to send, call by call."""
+
+    def __init__(self):
+        super().__init__(trio.testing.memory_stream_pair()[0], address="memory")
+        self.calls = []
+
+    async def send_all(self, data):
+        await trio.lowlevel.checkpoint()
+        self.calls.append(bytes(data))
+
+
+@pytest.mark.parametrize(("joins", "calls"), [(True, [b"onetwothree"]), (False, [b"one", b"two", b"three"])])
+async def test_small_pieces_are_sent_together_or_each_by_itself(nursery, joins, calls):
+    stream = Recorder()
+    outbox = Outbox(stream, joins=joins)
+    nursery.start_soon(outbox.run)
+    outbox.put([b"one", b"two"])
+    outbox.put([b"three"])
+    await outbox.wait_drained()
+    assert stream.calls == calls
+    nursery.cancel_scope.cancel()
+
+
 def fill(channel):
     """Send until the channel takes no more."""
     for _ in range(HIGH_WATER // 1000):
