@@ -172,8 +172,10 @@ class ChannelCore:
         mini_header: Whether the link agreed on mini headers.
         max_body: The largest body to take, in bytes; by default SPICE's own limits.
         received: What came with the end of the link stage.
+        joins: Whether small messages are put out together. If not, every piece of the output belongs to one message.
 
     Attributes:
+        joins: As it was given.
         ack: The window that the peer gave us.
         send_window: The window that we gave the peer.
         last_serial: The serial of the last message that was fully processed: it was taken, and the next one asked for.
@@ -188,9 +190,11 @@ class ChannelCore:
         mini_header: bool,
         max_body: int | None = None,
         received: bytes = b"",
+        joins: bool = True,
     ) -> None:
         self.role = role
         self.channel_type = channel_type
+        self.joins = joins
         self.ack = AckWindow()
         self.send_window = SendWindow()
         self.traffic = Traffic()
@@ -475,10 +479,18 @@ class ChannelCore:
             if len(piece) < _LARGE:
                 self._tail += piece
             else:
-                self._out += (bytes(self._tail), piece)
-                self._tail.clear()
+                self._cut()
+                self._out.append(piece)
+        if not self.joins:
+            self._cut()
         self.traffic.messages_sent += 1
         self.send_window.unacknowledged += 1
+
+    def _cut(self) -> None:
+        """Let nothing more be joined to what was put so far."""
+        if self._tail:
+            self._out.append(bytes(self._tail))
+            self._tail.clear()
 
     def announce_window(self, window: int) -> None:
         """As the server: ask for an ACK every `window` messages.
@@ -497,10 +509,8 @@ class ChannelCore:
 
     def data_to_send(self) -> list[Buffer]:
         """What is to be sent now, in order; it is handed out once. Small pieces are joined, large ones are not copied."""
+        self._cut()
         pieces, self._out = self._out, []
-        if self._tail:
-            pieces.append(bytes(self._tail))
-            self._tail.clear()
         self.traffic.bytes_sent += sum(map(len, pieces))
         return pieces
 

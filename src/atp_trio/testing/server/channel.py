@@ -80,7 +80,7 @@ class ServerChannel:
         self.session = session
         self.linked = linked
         self.core = linked.core
-        self.outbox = Outbox(linked.stream)
+        self.outbox = Outbox(linked.stream, joins=linked.core.joins)
         self.received: Counter[str] = Counter()
         self.was_read = False
         self.is_ending = False

@@ -120,7 +120,10 @@ def _open_channel(
     session = server.new_session() if kind is ChannelType.MAIN else server.session_of(mess.connection_id)
     if session is None or (kind, mess.channel_id) in session.channels:
         raise Refused("the client has left, or has this channel already")
-    core = ChannelCore(Role.SERVER, kind, mini_header=result.mini_header, received=link.trailing_data)
+    # As from SPICE's server, a TLS record holds bytes of one message only: spice-gtk 0.42 takes one message whenever its socket
+    # has something for it, and what else that record held would wait inside OpenSSL for the record that comes after it.
+    joins = not door.is_secure
+    core = ChannelCore(Role.SERVER, kind, mini_header=result.mini_header, received=link.trailing_data, joins=joins)
     linked = Linked(stream, core, kind, mess.channel_id, result.channel_caps, door.network_test)
     channel = CHANNELS.get(kind, ServerChannel)(server, session, linked)
     session.channels[kind, mess.channel_id] = channel

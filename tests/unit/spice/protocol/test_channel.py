@@ -586,6 +586,20 @@ def test_large_pieces_are_not_copied_and_small_ones_are_joined():
     assert core.traffic.bytes_sent == len(first) + len(second) + len(third)
 
 
+def test_a_piece_is_of_one_message_where_messages_are_not_joined():
+    core = server(ChannelType.DISPLAY, joins=False)
+    core.announce_window(20)
+    core.send_body(304, b"head of a picture", large := bytes(100_000))
+    core.send_body(101)
+    core.send(display.Mark(), display.Mark())
+    pieces = core.data_to_send()
+    head = struct.pack("<HI", 304, 17 + len(large)) + b"head of a picture"
+    assert pieces == [set_ack(1, 20), head, large, mini(101), *[framed(display.Mark())] * 2]
+    assert pieces[2] is large
+    assert not core.has_data_to_send
+    assert core.traffic.bytes_sent == sum(map(len, pieces))
+
+
 @pytest.mark.parametrize("size", [1, 20_000])
 def test_pieces_of_another_shape_are_counted_in_bytes(size):
     core = server(ChannelType.DISPLAY)
