@@ -1,7 +1,7 @@
 """Run one command under Trio: signals, errors and the exit code.
 
 Theory of operation. SIGINT and SIGTERM cancel the command's scope, so that what it holds open is left in order; more signals
-change nothing about that. The command's own exception is carried out of the nursery by hand, as it would leave it in a group.
+change nothing about that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError, ConfigError
 
 FAILED: Final = 1
@@ -44,21 +45,14 @@ def execute(command: Command) -> int:
 
 
 async def _until_signal(command: Command) -> int:
-    failure: BaseException | None = None
     code: int | None = None
     caught: list[int] = []
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
+        async with open_background() as nursery:
             scope = trio.CancelScope()
             nursery.start_soon(_cancel_at_signal, signals, scope, caught)
             with scope:
-                try:
-                    code = await command()
-                except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-                    failure = error
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+                code = await command()
     return 128 + caught[0] if scope.cancelled_caught else code or 0
 
 

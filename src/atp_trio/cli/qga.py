@@ -13,6 +13,7 @@ import attrs
 import trio
 from cyclopts import Parameter
 
+from atp_trio.background import open_background
 from atp_trio.cli.access import within
 from atp_trio.cli.host import HostAccess, connect_host
 from atp_trio.cli.output import print_fields, print_json, print_line
@@ -185,19 +186,14 @@ async def _progress_bar(name: str) -> AsyncIterator[trio.MemorySendChannel[Progr
     if not sys.stderr.isatty():
         yield None
         return
-    failure: BaseException | None = None
     send, receive = trio.open_memory_channel["Progress"](16)
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         with _bar(name) as show:
             nursery.start_soon(_show, receive, show)
             try:
                 yield send
-            except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-                failure = error
-            await trio.lowlevel.checkpoint()  # the last of it
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+            finally:
+                await trio.lowlevel.checkpoint()  # the last of it
 
 
 async def _show(receive: trio.MemoryReceiveChannel[Progress], show: Callable[[Progress], None]) -> None:

@@ -14,6 +14,7 @@ import attrs
 import trio
 from cyclopts import Parameter
 
+from atp_trio.background import open_background
 from atp_trio.cli.access import Positive
 from atp_trio.cli.execute import FAILED
 from atp_trio.cli.output import print_json, print_line
@@ -232,16 +233,8 @@ async def _open_overview(config: TransportConfig) -> AsyncIterator[_Overview]:
     def open_one(*where: Any, board: object, **how: Any) -> Any:  # noqa: ARG001 - the overview has the hosts on it
         return open_host(*where, **how)
 
-    failure: BaseException | None = None
-    async with open_manager(attrs.evolve(config, pool=pool), open_one=open_one) as manager, trio.open_nursery() as nursery:
+    async with open_manager(attrs.evolve(config, pool=pool), open_one=open_one) as manager, open_background() as nursery:
         overview = _Overview(manager, nursery)
         for host_id in manager.hosts:
             overview.keep_host(host_id)
-        try:
-            yield overview
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            failure = error
-        finally:
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        yield overview

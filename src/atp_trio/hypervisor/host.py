@@ -10,6 +10,7 @@ from uuid import UUID
 
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError, ConnectionLost, DomainNotFound
 from atp_trio.hypervisor.binding import Binding, load_binding
 from atp_trio.hypervisor.calls import Calls, HostStatistics, Queue
@@ -378,24 +379,18 @@ async def open_host(
     """
     if not isinstance(info, HostInfo):
         info = HostInfo.from_uri(info)
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        subject = Host(info.id)
-        states = StateSource(subject) if board is None else board.add(subject)
-        host = HostConnection(
-            info, states, lanes=lanes or LaneConfig(), heartbeat=heartbeat or HeartbeatConfig(), load=load, nursery=nursery
-        )
-        nursery.start_soon(host.keep, reconnect or ReconnectConfig())
-        try:
-            await host.wait_first()
-            nursery.start_soon(host.watch_given_up)
-            yield host
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            failure = error
-        finally:
-            host._scope.cancel()  # noqa: SLF001 - this is its constructor
-            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
-            nursery.cancel_scope.cancel()
-    host.end()
-    if failure is not None:
-        raise failure
+    subject = Host(info.id)
+    states = StateSource(subject) if board is None else board.add(subject)
+    with contextlib.ExitStack() as afterwards:
+        async with open_background() as nursery:
+            host = HostConnection(
+                info, states, lanes=lanes or LaneConfig(), heartbeat=heartbeat or HeartbeatConfig(), load=load, nursery=nursery
+            )
+            afterwards.callback(host.end)
+            nursery.start_soon(host.keep, reconnect or ReconnectConfig())
+            try:
+                await host.wait_first()
+                nursery.start_soon(host.watch_given_up)
+                yield host
+            finally:
+                host._scope.cancel()  # noqa: SLF001 - this is its constructor

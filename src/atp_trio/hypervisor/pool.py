@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import attrs
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError, ConfigError, ConnectionLost, HostNotFound
 from atp_trio.hypervisor.host import HostConnection, open_host
 from atp_trio.hypervisor.info import HostInfo
@@ -223,16 +224,7 @@ async def open_pool(config: PoolConfig | None = None, *, open_one: OpenHost = op
 
     Cancellation: all hosts are disconnected.
     """
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         pool = ConnectionPool(config or PoolConfig(), open_one, nursery)
         nursery.start_soon(pool.close_idle)
-        try:
-            yield pool
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            failure = error
-        finally:
-            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        yield pool

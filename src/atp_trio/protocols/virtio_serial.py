@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 import attrs
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError, ChannelNotAvailable, ConnectionLost, HypervisorError
 from atp_trio.hypervisor.channel import MAX_WAITING, LibvirtStream
 from atp_trio.hypervisor.domain import Domain
@@ -151,13 +152,10 @@ class VirtioSerialProtocol(Protocol[Domain, T, T]):
         self._stream = await opening(port.name, force=force, max_waiting=max_waiting)
         self._channel = FramedChannel(self._stream, self._framing)
         try:
-            async with trio.open_nursery() as nursery:
+            async with open_background() as nursery:
                 if not port.is_console:
                     await nursery.start(self._watch, domain, port.name)
-                try:
-                    yield
-                finally:
-                    nursery.cancel_scope.cancel()
+                yield
         finally:
             with trio.CancelScope(shield=True):  # takes 2 seconds at most, and nearly always nothing
                 await self._stream.aclose()

@@ -17,6 +17,7 @@ from uuid import UUID
 import attrs
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import ChannelNotAvailable, ConnectionLost, LocalProtocolError
 from atp_trio.spice.channels import (
     CHANNELS,
@@ -363,17 +364,10 @@ async def open_connection(
     if not is_prepared():
         await trio.to_thread.run_sync(prepare)
     session = Session(wanted_mouse_mode=linking.mouse_mode, limits=linking.limits)
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         vm = SpiceVmConnection(Linker(linking.where, session, linking.password, linking.tls), nursery, keeping)
         try:
             await vm._open(channels)  # noqa: SLF001 - this is its constructor
             yield vm
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            failure = error
         finally:
             await vm._leave()  # noqa: SLF001
-            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError, ConfigError, ConnectFailed, ConnectionLost, DomainNotFound, NotConnected
 from atp_trio.spice.channels import ChannelStatistics
 from atp_trio.spice.channels.session import SpiceLimits
@@ -323,8 +324,7 @@ async def open_spice_manager(
 
     Cancellation: however the block ends, every machine is left in order, as `open_spice` does it.
     """
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         manager = SpiceConnectionManager(
             reconnect or ReconnectConfig(),
             heartbeat or HeartbeatConfig(),
@@ -334,12 +334,6 @@ async def open_spice_manager(
         )
         try:
             yield manager
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            failure = error
         finally:
-            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
-            nursery.cancel_scope.cancel()
-    with trio.CancelScope(shield=True):
-        await manager.disconnect_all()  # nothing runs any more: it forgets them, and who watches is told
-    if failure is not None:
-        raise failure
+            with trio.CancelScope(shield=True):
+                await manager.disconnect_all()

@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 import trio
 
+from atp_trio.background import open_background
+
 Handler: TypeAlias = Callable[[trio.SocketStream], Awaitable[object]]
 Listening: TypeAlias = tuple[trio.SocketListener, Handler]
 """A socket, and what is done with who connects to it."""
@@ -20,16 +22,7 @@ async def serving(listening: Sequence[Listening]) -> AsyncIterator[None]:
 
     Cancellation: handlers are cancelled and waited for, as they are at the block's end.
     """
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            for listener, handler in listening:
-                nursery.start_soon(partial(trio.serve_listeners, handler, [listener]))
-            yield
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            failure = error
-        finally:
-            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    async with open_background() as nursery:
+        for listener, handler in listening:
+            nursery.start_soon(partial(trio.serve_listeners, handler, [listener]))
+        yield

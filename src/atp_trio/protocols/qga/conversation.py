@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError
 from atp_trio.protocols.qga.agent import QgaAgent
 from atp_trio.protocols.qga.message import QgaCommand, QgaReply, encode_command
@@ -53,10 +54,9 @@ class Conversation:
 async def open_conversation(agent: QgaAgent) -> AsyncIterator[Conversation]:
     """Be able to `send` and `receive` for the time of the block."""
     conversation = Conversation(agent)
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         nursery.start_soon(conversation.run)
         try:
             yield conversation
         finally:
             conversation.close()
-            nursery.cancel_scope.cancel()

@@ -17,6 +17,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AgentUnresponsive, AtpError, ConfigError, ConnectionLost
 from atp_trio.protocols.qga.agent import QgaAgent
 from atp_trio.protocols.qga.core import Answer, QgaCore, QgaPhase, Synced
@@ -156,17 +157,12 @@ async def open_direct_agent(address: Address, *, max_reply: int) -> AsyncIterato
     """Connect to an agent's port for the time of the block; nothing is sent yet."""
     core = QgaCore(secrets.randbits(60), max_reply=max_reply)
     agent = DirectAgent(await _open_stream(address), core)
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         nursery.start_soon(agent.run)
         try:
             yield agent
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            failure = error
-        nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
-        agent.close()
-    if failure is not None:
-        raise failure
+        finally:
+            agent.close()
 
 
 async def _open_stream(address: Address) -> ByteStream:

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import attrs
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError, ConnectionLost
 
 __all__ = ["ERRAND_SECONDS", "Errand", "Errands", "open_errands"]
@@ -125,14 +126,9 @@ class Errands:
 @asynccontextmanager
 async def open_errands() -> AsyncIterator[Errands]:
     """Errands for the time of the block; leaving it waits for them, for `ERRAND_SECONDS` at most."""
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         errands = Errands(nursery)
         try:
             yield errands
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            failure = error
-        nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
-        await errands.finish()
-    if failure is not None:
-        raise failure
+        finally:
+            await errands.finish()

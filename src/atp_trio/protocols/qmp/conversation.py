@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError
 from atp_trio.hypervisor.event import EventsMissed
 from atp_trio.protocols.qmp.listening import DEFAULT_CAPACITY, QmpEvents
@@ -127,10 +128,9 @@ class Conversation:
 @asynccontextmanager
 async def open_conversation(monitor: QmpMonitor) -> AsyncIterator[Conversation]:
     """Be able to `send` and `receive` for the time of the block. Nothing is done before the first call."""
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         conversation = Conversation(monitor, nursery)
         try:
             yield conversation
         finally:
             conversation.close()
-            nursery.cancel_scope.cancel()

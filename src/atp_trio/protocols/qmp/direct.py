@@ -15,6 +15,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError, ConfigError, ConnectionLost
 from atp_trio.protocols.qmp.core import Execution, Failure, Negotiated, QmpCore, Reply
 from atp_trio.protocols.qmp.listening import EventFilter, QmpEvents
@@ -175,18 +176,10 @@ async def open_direct_monitor(address: Address, *, max_reply: int) -> AsyncItera
     core = QmpCore(max_reply=max_reply)
     stream = await _open_stream(address)
     monitor = DirectMonitor(stream, core)
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         nursery.start_soon(monitor.run)
-        try:
-            await monitor.wait_negotiated()
-            yield monitor
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            failure = error
-        nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        await monitor.wait_negotiated()
+        yield monitor
 
 
 async def _open_stream(address: Address) -> ByteStream:

@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError, LocalProtocolError, MalformedMessage
 from atp_trio.hypervisor.domain import Domain
 from atp_trio.hypervisor.event import EventsMissed, HostEvent, QemuMonitorEvent
@@ -43,18 +44,10 @@ class DomainMonitor(QmpMonitor):
     @asynccontextmanager
     async def listen(self, accepts: EventFilter, capacity: int) -> AsyncIterator[QmpEvents]:
         """Listen for events for the time of the block."""
-        failure: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            try:
-                with self.listeners.add(accepts, capacity) as events:
-                    await nursery.start(self._forward, events)
-                    yield events
-            except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-                failure = error
-            nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        async with open_background() as nursery:
+            with self.listeners.add(accepts, capacity) as events:
+                await nursery.start(self._forward, events)
+                yield events
 
     @trio.lowlevel.enable_ki_protection
     async def _forward(self, events: QmpEvents, *, task_status: trio.TaskStatus[None]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 import trio
 
+from atp_trio.background import open_background
 from atp_trio.errors import AtpError, ConfigError
 from atp_trio.spice.imaging.movie import Movie, check_movie_format
 from atp_trio.spice.imaging.screenshot import Screenshot
@@ -97,20 +98,11 @@ async def open_recording(path: str | os.PathLike[str], view: View, fps: float | 
         raise ConfigError("there is nothing to film: the region lies outside of the screen")
     movie = await trio.to_thread.run_sync(Movie, target, picture.width, picture.height)
     recording = Recording(target, movie, view, picture, 1 / fps if fps else 0.0)
-    failure: BaseException | None = None
     try:
-        async with trio.open_nursery() as nursery:
-            try:
-                nursery.start_soon(recording._run)  # noqa: SLF001 - its own module
-                yield recording
-            except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-                failure = error
-            finally:
-                nursery.cancel_scope.shield = True  # or the caller's cancellation would take the failure's place
-                nursery.cancel_scope.cancel()
+        async with open_background() as nursery:
+            nursery.start_soon(recording._run)  # noqa: SLF001 - its own module
+            yield recording
     finally:
         await recording._end()  # noqa: SLF001
-    if failure is not None:
-        raise failure
     if recording.failure is not None:
         raise recording.failure
