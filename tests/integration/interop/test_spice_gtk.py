@@ -122,6 +122,20 @@ async def test_its_keys_and_pointer_arrive(spice_gtk):
         assert server.keys_down == ()
 
 
+async def test_screen_and_pointer_over_a_unix_socket(spice_gtk, tmp_path):
+    path = tmp_path / "spice.sock"
+    with trio.fail_after(WITHIN):
+        async with (
+            open_spice_server(unix_path=path, size=(400, 300), scene="text", codec="lz", rate=200) as server,
+            spice_gtk(unix_path=str(path)) as peer,
+        ):
+            await trio.sleep(0.3)  # some updates
+            server.pause_scene()
+            np.testing.assert_array_equal(await peer.screen(tmp_path / "screen.ppm"), server.surface() & 0xFFFFFF)
+            await peer.do("position 12 34")
+            await server.wait_until(lambda: any(isinstance(one, inputs.MousePosition) for one in server.events))
+
+
 async def test_it_links_over_tls_with_a_ticket(spice_gtk, secure_server):
     with trio.fail_after(WITHIN):
         async with secure_server(password="a secret", fresh_keys=True) as (server, properties):
