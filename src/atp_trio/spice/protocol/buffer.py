@@ -16,6 +16,8 @@ from typing import Final
 
 import attrs
 
+from atp_trio.spice.codec.framing import FrameTable
+
 # Measured: receiving in pieces of 16 KiB gives 593 MB/s, of 256 KiB 2006 MB/s, and no more beyond.
 BLOCK: Final = 256 * 1024
 # A full-screen picture stays below this; a block beyond it is not kept for the next message.
@@ -86,3 +88,21 @@ class ReceiveBuffer:
     def filled(self, count: int) -> None:
         """So many bytes were received into the free space."""
         self.end += count
+
+
+@attrs.frozen(eq=False)
+class FoundMessages:
+    """Messages of the wire as they lie in the receive buffer, for those who handle them there.
+
+    Attributes:
+        table: Where they lie.
+        row: That of the next message; neither it nor any behind it has been taken.
+        buffer: The receive buffer.
+    """
+
+    table: FrameTable
+    row: int
+    buffer: memoryview = attrs.field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.table) - self.row

@@ -16,151 +16,20 @@ Source: SPICE protocol reference, section 2.
 from __future__ import annotations
 
 import struct
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 from typing import Final
 
-import attrs
-
 from atp_trio.errors import LocalProtocolError, MalformedMessage, UnexpectedMessage, UnknownMessage
-from atp_trio.spice.codec.framing import Framer, FrameTable, HeaderKind, pack_full_header, pack_mini_header, sub_messages
+from atp_trio.spice.codec.framing import Framer, HeaderKind, pack_full_header, pack_mini_header, sub_messages
 from atp_trio.spice.messages import base
-from atp_trio.spice.messages.link import ChannelType
-from atp_trio.spice.protocol.buffer import USUAL, ReceiveBuffer
+from atp_trio.spice.protocol.buffer import USUAL, FoundMessages, ReceiveBuffer
+from atp_trio.spice.protocol.flow import AckWindow, SendWindow, Traffic
+from atp_trio.spice.protocol.limit import body_limit, peer_limit
 from atp_trio.spice.protocol.order import Order
 from atp_trio.spice.wire import Message, Role, table
 from atp_trio.spice.wire.kind import Buffer
-
-# What a peer may make us hold. A client's limits are those of SPICE's server (reference, 2.4). From a server we take at most one
-# uncompressed picture of 64 Mi pixels on a display. Elsewhere the largest are QEMU's largest cursor, 512 by 512 pixels of 4
-# bytes, and the network test's PING of 256000 bytes.
-MAX_BODY_FROM_SERVER: Final = 2 * 1024 * 1024
-MAX_BODY_FROM_SERVER_DISPLAY: Final = 256 * 1024 * 1024 + 4096
-MAX_BODY_FROM_CLIENT: Final[Mapping[int, int]] = {
-    ChannelType.MAIN: 26624,
-    ChannelType.DISPLAY: 1024,
-    ChannelType.CURSOR: 1024,
-    ChannelType.INPUTS: 2048,
-}
-
-
-def body_limit(channel_type: int, sender: Role) -> int:
-    """The largest body, in bytes, that is taken from `sender` on such a channel."""
-    if sender is Role.CLIENT:
-        return MAX_BODY_FROM_CLIENT.get(channel_type, MAX_BODY_FROM_SERVER)
-    return MAX_BODY_FROM_SERVER_DISPLAY if channel_type == ChannelType.DISPLAY else MAX_BODY_FROM_SERVER
-
-
-@attrs.define(eq=False)
-class AckWindow:
-    """Acknowledgement by the receiver: an ACK for every `window` messages; 0 is none.
-
-    Attributes:
-        window: Messages an ACK stands for.
-        generation: The number of the SET_ACK that is in force.
-        left: Messages until the next ACK.
-        acks: ACKs sent so far.
-    """
-
-    window: int = 0
-    generation: int = 0
-    left: int = 0
-    acks: int = 0
-
-    @property
-    def room(self) -> int | None:
-        """How many messages may be let come before they are received, so that the sender never waits for our ACK; None for any.
-
-        It waits after two windows (as in `SendWindow`) without an ACK. Half a window of these is kept, for what it sends until we
-        have noticed.
-        """
-        return self.left + self.window // 2 if self.window else None
-
-    def set(self, generation: int, window: int) -> None:
-        """A SET_ACK came."""
-        self.generation, self.window, self.left = generation, window, window
-
-    def count(self, messages: int = 1) -> int:
-        """So many messages came; how many ACKs are due."""
-        if not self.left:
-            return 0
-        if messages < self.left:
-            self.left -= messages
-            return 0
-        more, beyond = divmod(messages - self.left, self.window)
-        self.left = self.window - beyond
-        self.acks += 1 + more
-        return 1 + more
-
-
-@attrs.define(eq=False)
-class SendWindow:
-    """The same from the sender's side: how much it may send before it must wait.
-
-    Attributes:
-        window: What SET_ACK announced; 0 is no limit.
-        generation: The number of our SET_ACK.
-        unacknowledged: Messages sent since, less those acknowledged.
-    """
-
-    window: int = 0
-    generation: int = 0
-    unacknowledged: int = 0
-    _synced: bool = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether more may be sent: not once more than two windows are unacknowledged."""
-        return not self.window or self.unacknowledged <= 2 * self.window
-
-    def set_ack(self, window: int) -> base.SetAck:
-        """The message that announces a window; `announced` is to follow."""
-        return base.SetAck(generation=(self.generation + 1) % 2**32, window=window)
-
-    def announced(self, message: base.SetAck) -> None:
-        """The message was put into the output: counting begins."""
-        self.generation, self.window, self.unacknowledged, self._synced = message.generation, message.window, 0, False
-
-    def sync(self, generation: int) -> None:
-        """ACK_SYNC came: ACKs count from here on, if it answers our last SET_ACK."""
-        self._synced = generation == self.generation
-
-    def acknowledge(self) -> None:
-        """ACK came."""
-        if self._synced:
-            self.unacknowledged = max(0, self.unacknowledged - self.window)
-
-
-@attrs.frozen(eq=False)
-class FoundMessages:
-    """Messages of the wire as they lie in the receive buffer, for those who handle them there.
-
-    Attributes:
-        table: Where they lie.
-        row: That of the next message; neither it nor any behind it has been taken.
-        buffer: The receive buffer.
-    """
-
-    table: FrameTable
-    row: int
-    buffer: memoryview = attrs.field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.table) - self.row
-
-
-@attrs.define(eq=False)
-class Traffic:
-    """What went through a channel so far."""
-
-    bytes_received: int = 0
-    bytes_sent: int = 0
-    messages_received: int = 0
-    messages_sent: int = 0
-    pings_answered: int = 0
-    skipped: Counter[str] = attrs.field(factory=Counter)
 
 
 class ChannelCore:
@@ -204,8 +73,7 @@ class ChannelCore:
         self._order_in = Order.of(channel_type, role.peer)
         self._order_out = Order.of(channel_type, role)
         limit = body_limit(channel_type, role.peer) if max_body is None else max_body
-        # What the peer's own implementation takes, where that is known: a server ends the client that sends more.
-        self._limit_out = MAX_BODY_FROM_CLIENT.get(channel_type, 2**32 - 1) if role is Role.CLIENT else 2**32 - 1
+        self._limit_out = peer_limit(channel_type, role)
         self._framer = Framer(HeaderKind.MINI if mini_header else HeaderKind.FULL, limit)
         self._buffer = ReceiveBuffer()
         self._needed = 0

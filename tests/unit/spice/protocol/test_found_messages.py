@@ -5,7 +5,7 @@ import pytest
 from atp_trio.errors import LocalProtocolError, MalformedMessage
 from atp_trio.spice.messages import base, display
 from atp_trio.spice.messages.link import ChannelType
-from atp_trio.spice.protocol.channel import AckWindow, ChannelCore
+from atp_trio.spice.protocol.channel import ChannelCore
 from atp_trio.spice.wire import Role
 
 
@@ -106,12 +106,6 @@ def test_sub_messages_are_not_skipped():
 
 @pytest.mark.parametrize("window", [0, 1, 2, 7, 40])
 def test_acks_are_those_of_single_messages(window):
-    one_by_one, together = AckWindow(), AckWindow()
-    for ack in (one_by_one, together):
-        ack.set(1, window)
-    for count in (1, 0, 3, 7, 100, 2, 13):
-        assert sum(one_by_one.count() for _ in range(count)) == together.count(count)
-        assert (one_by_one.left, one_by_one.acks) == (together.left, together.acks)
     core = new_core(sent(base.SetAck(generation=1, window=window), *[display.Mark()] * 100))
     assert len(core.peek()) == 101
     assert isinstance(core.next_message(), display.Mark)
