@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 import attrs
 import trio
 
+from atp_trio.conflict import ConflictDetector
 from atp_trio.errors import AtpError, ChannelNotAvailable, ConnectionLost, HypervisorError
 from atp_trio.hypervisor.inbox import Inbox
 from atp_trio.hypervisor.lane import Lane
@@ -213,9 +214,9 @@ class LibvirtStream(trio.abc.HalfCloseableStream):
         self._is_closed = False
         self._is_eof_sent = False
         self._arrived = trio.lowlevel.ParkingLot()
-        self._is_receiving = False
+        self._receiving = ConflictDetector("another task is receiving")
         self._drained = trio.lowlevel.ParkingLot()
-        self._is_sending = False
+        self._sending = ConflictDetector("another task is sending")
 
     def __repr__(self) -> str:
         return f"<LibvirtStream {self._pipe.what}>"
@@ -231,15 +232,10 @@ class LibvirtStream(trio.abc.HalfCloseableStream):
         most = None if max_bytes is None else operator.index(max_bytes)
         if most is not None and most < 1:
             raise ValueError("max_bytes must be at least 1")
-        if self._is_receiving:
-            raise trio.BusyResourceError("another task is receiving")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._is_receiving = True
-        try:
+        with self._receiving:
+            await trio.lowlevel.checkpoint_if_cancelled()
             while not (self._is_closed or self._inbox.size or self._inbox.is_ended):
                 await self._arrived.park()
-        finally:
-            self._is_receiving = False
         if self._is_closed:
             raise trio.ClosedResourceError("this stream is closed")
         data = self._inbox.take(most)
@@ -310,16 +306,11 @@ class LibvirtStream(trio.abc.HalfCloseableStream):
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """To send: checked, alone, when there is room."""
-        if self._is_sending:
-            raise trio.BusyResourceError("another task is sending")
-        self._check_sendable()
-        await trio.lowlevel.checkpoint()
-        self._is_sending = True
-        try:
+        with self._sending:
+            self._check_sendable()
+            await trio.lowlevel.checkpoint()
             await self._wait_room()
             yield
-        finally:
-            self._is_sending = False
 
     async def _wait_room(self) -> None:
         self._check_sendable()

@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 import attrs
 import trio
 
+from atp_trio.conflict import ConflictDetector
 from atp_trio.errors import AtpError, ConfigError, HypervisorError, NotConnected
 from atp_trio.hypervisor.event import EVENT_IDS, READERS, DomainEvent, EventsMissed, HostEvent, QemuMonitorEvent
 from atp_trio.hypervisor.lane import Lane
@@ -44,7 +45,7 @@ class EventReceiver(trio.abc.ReceiveChannel[HostEvent]):
         self._queue: deque[HostEvent] = deque()
         self._dropped = 0
         self._is_count_unknown = False
-        self._is_receiving = False
+        self._receiving = ConflictDetector("another task is receiving")
         self._is_closed = False
         self._failure: AtpError | None = None
         self._arrived = trio.lowlevel.ParkingLot()
@@ -78,15 +79,10 @@ class EventReceiver(trio.abc.ReceiveChannel[HostEvent]):
 
         Cancellation: nothing is lost.
         """
-        if self._is_receiving:
-            raise trio.BusyResourceError("another task is receiving")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._is_receiving = True
-        try:
+        with self._receiving:
+            await trio.lowlevel.checkpoint_if_cancelled()
             while not (self._queue or self._is_closed or self._failure):
                 await self._arrived.park()
-        finally:
-            self._is_receiving = False
         event = self.receive_nowait()
         await trio.lowlevel.cancel_shielded_checkpoint()
         return event

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import trio
 
+from atp_trio.conflict import ConflictDetector
 from atp_trio.errors import ConnectionLost
 from atp_trio.protocols.framing import Framing, NeedData
 
@@ -27,7 +28,7 @@ class FramedChannel(trio.abc.Channel[T]):
         self._framing = framing
         self._decoder = framing.decoder()
         self._send_turn = trio.StrictFIFOLock()
-        self._is_receiving = False
+        self._receiving = ConflictDetector("another task is receiving")
 
     async def send(self, value: T) -> None:
         """Send a message, after those that other tasks are sending.
@@ -55,14 +56,9 @@ class FramedChannel(trio.abc.Channel[T]):
 
         Cancellation: nothing is lost.
         """
-        if self._is_receiving:
-            raise trio.BusyResourceError("another task is receiving")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._is_receiving = True
-        try:
+        with self._receiving:
+            await trio.lowlevel.checkpoint_if_cancelled()
             return await self._receive()
-        finally:
-            self._is_receiving = False
 
     async def _receive(self) -> T:
         has_waited = False

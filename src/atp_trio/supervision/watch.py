@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 import trio
 
+from atp_trio.conflict import ConflictDetector
 from atp_trio.errors import ConnectionLost
 from atp_trio.supervision.state import ConnectionEvent, ConnectionState, StateChange, StateCore, Subject
 
@@ -29,7 +30,7 @@ class StateReceiver(trio.abc.ReceiveChannel[StateChange]):
         self._pending: OrderedDict[int, StateChange] = OrderedDict()
         self._numbers: dict[Subject, deque[int]] = {}
         self._last_number = 0
-        self._is_receiving = False
+        self._receiving = ConflictDetector("another task is receiving")
         self._is_closed = False
         self._has_ended = False
         self._arrived = trio.lowlevel.ParkingLot()
@@ -63,15 +64,10 @@ class StateReceiver(trio.abc.ReceiveChannel[StateChange]):
 
         Cancellation: nothing is lost.
         """
-        if self._is_receiving:
-            raise trio.BusyResourceError("another task is receiving")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._is_receiving = True
-        try:
+        with self._receiving:
+            await trio.lowlevel.checkpoint_if_cancelled()
             while not (self._pending or self._is_closed or self._has_ended):
                 await self._arrived.park()
-        finally:
-            self._is_receiving = False
         change = self.receive_nowait()
         await trio.lowlevel.cancel_shielded_checkpoint()
         return change

@@ -22,6 +22,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from atp_trio.conflict import ConflictDetector
 from atp_trio.errors import (
     AgentLost,
     AgentUnavailable,
@@ -97,7 +98,7 @@ class GuestOutput(trio.abc.ReceiveStream):
         self._rest = b""
         self._is_end = False
         self._is_closed = False
-        self._is_receiving = False
+        self._receiving = ConflictDetector("another task is receiving")
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive what there is; waits for at least one byte. Empty at the end.
@@ -112,15 +113,10 @@ class GuestOutput(trio.abc.ReceiveStream):
         """
         if max_bytes is not None and max_bytes < 1:
             raise ConfigError(f"at least one byte is received, not {max_bytes}")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._is_receiving:
-            raise trio.BusyResourceError("another task is receiving already")
-        self._is_receiving = True
-        try:
+        with self._receiving:
+            await trio.lowlevel.checkpoint_if_cancelled()
             while not self._rest and not self._is_end:
                 await self._fetch()
-        finally:
-            self._is_receiving = False
         self._check_open()
         await trio.lowlevel.cancel_shielded_checkpoint()
         size = len(self._rest) if max_bytes is None else max_bytes

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from atp_trio.background import open_background
+from atp_trio.conflict import ConflictDetector
 from atp_trio.errors import AtpError
 from atp_trio.hypervisor.event import EventsMissed
 from atp_trio.protocols.qmp.listening import DEFAULT_CAPACITY, QmpEvents
@@ -45,7 +46,7 @@ class Conversation:
         self._events: QmpEvents | None = None  # from the first call on
         self._beginning = trio.Lock()
         self._room = trio.lowlevel.ParkingLot()
-        self._is_receiving = False
+        self._receiving = ConflictDetector("another task is receiving")
         self._is_closed = False
 
     async def send(self, command: QmpCommand) -> None:
@@ -66,16 +67,11 @@ class Conversation:
 
     async def receive(self) -> QmpReply | QmpEvent | EventsMissed:
         """As `QmpProtocol.receive`."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._is_receiving:
-            raise trio.BusyResourceError("another task is receiving already")
-        self._is_receiving = True
-        try:
+        with self._receiving:
+            await trio.lowlevel.checkpoint_if_cancelled()
             events = await self._listen()
             while (found := self._take(events)) is None:
                 await events.wait_changed()
-        finally:
-            self._is_receiving = False
         await trio.lowlevel.cancel_shielded_checkpoint()
         return found
 
