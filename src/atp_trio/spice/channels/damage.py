@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 import trio
 
+from atp_trio.conflict import ConflictDetector
 from atp_trio.errors import ChannelNotAvailable
 from atp_trio.spice.imaging.fast import Drawn
 from atp_trio.spice.imaging.screen import Damage
@@ -137,7 +138,7 @@ class DamageReceiver(trio.abc.ReceiveChannel[Rect]):
     def __init__(self, watch: CollectingWatch, wait_until: Callable[[Callable[[], bool]], Awaitable[None]]) -> None:
         self._watch = watch
         self._wait_until = wait_until
-        self._is_receiving = False
+        self._receiving = ConflictDetector("another task is receiving")
         self._is_closed = False
 
     async def receive(self) -> Rect:
@@ -151,15 +152,11 @@ class DamageReceiver(trio.abc.ReceiveChannel[Rect]):
 
         Cancellation: nothing is lost.
         """
-        if self._is_receiving:
-            raise trio.BusyResourceError("another task is receiving")
-        self._is_receiving = True
-        try:
-            await self._wait_until(lambda: self._watch.check() or self._is_closed)
-        except ChannelNotAvailable:
-            raise trio.EndOfChannel from None
-        finally:
-            self._is_receiving = False
+        with self._receiving:
+            try:
+                await self._wait_until(lambda: self._watch.check() or self._is_closed)
+            except ChannelNotAvailable:
+                raise trio.EndOfChannel from None
         if self._is_closed:
             raise trio.ClosedResourceError
         return self._watch.rects.popleft()
