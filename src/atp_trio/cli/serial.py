@@ -10,6 +10,7 @@ import attrs
 import trio
 from cyclopts import Parameter
 
+from atp_trio.background import open_background
 from atp_trio.cli.access import NotNegative, within
 from atp_trio.cli.host import DomainArgument, HostAccess, HostUriArgument, connect_host
 
@@ -60,13 +61,9 @@ class _Pipe:
     failure: Exception | None = None
 
     async def run(self) -> None:
-        async with trio.open_nursery() as nursery:
+        async with open_background() as nursery:
             nursery.start_soon(self._send)
-            try:
-                await self._receive()
-            except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-                self.failure = error
-            nursery.cancel_scope.cancel()
+            await self._receive()
         if self.failure is not None:
             raise self.failure
 
