@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "bytes_internal.h"
+
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 enum { LZ_MAGIC = 0x20205a4c, LZ_VERSION = 0x00010001, LZ_MAX_LITERALS = 32 };
@@ -55,6 +57,19 @@ static inline uint32_t lz_truncate555(uint32_t p)
     return (p >> 9 & 0x7c00) | (p >> 6 & 0x3e0) | (p >> 3 & 0x1f);
 }
 
+/* Put `n` pixels of three bytes: two with each load, as far as eight bytes are there. */
+ALWAYS_INLINE void lz_put_bgr(uint32_t *out, const uint8_t *in, size_t n)
+{
+    size_t i = 0;
+    for (; i + 3 <= n; i += 2) {
+        uint64_t two = load_u64(in + 3 * i);
+        out[i] = (uint32_t)two & 0xffffff;
+        out[i + 1] = (uint32_t)(two >> 24) & 0xffffff;
+    }
+    for (; i < n; i++)
+        out[i] = in[3 * i] | (uint32_t)in[3 * i + 1] << 8 | (uint32_t)in[3 * i + 2] << 16;
+}
+
 /* Put `n` literals, all of whose bytes are there, at unit `at`. */
 ALWAYS_INLINE void lz_put_literals(enum lz_kind kind, void *out, size_t at, const uint8_t *in, size_t n)
 {
@@ -65,8 +80,7 @@ ALWAYS_INLINE void lz_put_literals(enum lz_kind kind, void *out, size_t at, cons
         for (size_t i = 0; i < n; i++)
             out32[i] = (out32[i] & 0xffffff) | (uint32_t)in[i] << 24;
     else if (kind == LZ_KIND_BGR)
-        for (size_t i = 0; i < n; i++)
-            out32[i] = in[3 * i] | (uint32_t)in[3 * i + 1] << 8 | (uint32_t)in[3 * i + 2] << 16;
+        lz_put_bgr(out32, in, n);
     else
         for (size_t i = 0; i < n; i++) {
             uint32_t pixel = (uint32_t)in[2 * i] << 8 | in[2 * i + 1];
