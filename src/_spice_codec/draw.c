@@ -211,7 +211,7 @@ static int draw_copy(struct draw_run *run, struct body *body)
 
 size_t draw_scratch_words(void)
 {
-    return DRAW_MAX_DECODED + quic_scratch_words(DRAW_MAX_DECODED);
+    return DRAW_MAX_COPIED + quic_scratch_words(DRAW_MAX_SIDE);
 }
 
 /* Draw one message; DRAW_ALL: it is drawn. */

@@ -17,7 +17,7 @@ enum draw_kind { DRAW_KIND_COPY_BITS, DRAW_KIND_FILL, DRAW_KIND_COPY, DRAW_KIND_
 
 enum draw_limit {
     DRAW_MAX_SIDE = 16384,       /* of an image */
-    DRAW_MAX_DECODED = 16384,    /* pixels of a compressed image: larger ones are worth a thread */
+    DRAW_MAX_DECODED = 16384,    /* pixels of a compressed image, where others wait: larger ones are worth a thread */
     DRAW_MAX_COPIED = 2097152,   /* pixels of any other operation, likewise */
     DRAW_MAX_AREAS = 32,         /* rectangles of a clip */
     DRAW_MAX_DAMAGE = 8,         /* rectangles of damage by one message; of more there are only the bounds */
@@ -80,6 +80,7 @@ struct draw_run {
     struct draw_damage *damage;
     const uint16_t *quic_lookup;
     uint32_t *scratch;          /* draw_scratch_words() of them */
+    uint32_t max_decoded;       /* pixels of a compressed image, at most DRAW_MAX_COPIED */
     struct glz_window *glz;     /* the GLZ dictionary; NULL: its images are not for us */
     const struct pixel_table *pictures; /* the cache; NULL: nothing is found or kept there */
     uint32_t *kept_pixels;

@@ -129,11 +129,11 @@ static bool find_pixels(const struct draw_run *run, const struct base *base, str
 /* --- images that need decoding */
 
 /* The stream of a compressed image that is not too large; NULL if there is none. */
-static const uint8_t *take_stream(struct body *payload, const struct image *image, uint32_t *size)
+static const uint8_t *take_stream(const struct draw_run *run, struct body *payload, const struct image *image, uint32_t *size)
 {
     const uint8_t *p = take(payload, STREAM_BYTES);
     *size = p ? load_u32(p + STREAM_SIZE) : 0;
-    return p && (uint64_t)image->width * image->height <= DRAW_MAX_DECODED ? take(payload, *size) : NULL;
+    return p && (uint64_t)image->width * image->height <= run->max_decoded ? take(payload, *size) : NULL;
 }
 
 /* Decode a QUIC or LZ stream to rows of 32-bit pixels. */
@@ -141,7 +141,7 @@ static bool decode(struct draw_run *run, struct body *payload, struct image *ima
                    uint32_t *scratch)
 {
     uint32_t size, pixels = image->width * image->height;
-    const uint8_t *data = take_stream(payload, image, &size);
+    const uint8_t *data = take_stream(run, payload, image, &size);
     if (!data)
         return false;
     if (image->type == TYPE_QUIC) {
@@ -164,7 +164,7 @@ static bool decode(struct draw_run *run, struct body *payload, struct image *ima
 static bool decode_whole(struct draw_run *run, struct body *payload, struct image *image, uint32_t *out)
 {
     ptrdiff_t stride = (ptrdiff_t)image->width * 4;
-    if (!decode(run, payload, image, (uint8_t *)out, stride, run->scratch + DRAW_MAX_DECODED))
+    if (!decode(run, payload, image, (uint8_t *)out, stride, run->scratch + DRAW_MAX_COPIED))
         return false;
     image->pixels = (const uint8_t *)out;
     image->stride = stride;
@@ -174,7 +174,7 @@ static bool decode_whole(struct draw_run *run, struct body *payload, struct imag
 static bool decode_glz(struct draw_run *run, struct body *payload, struct image *image)
 {
     uint32_t size;
-    const uint8_t *data = take_stream(payload, image, &size);
+    const uint8_t *data = take_stream(run, payload, image, &size);
     struct glz_header header;
     const uint32_t *pixels;
     if (!data || !run->glz)

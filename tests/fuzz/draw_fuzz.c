@@ -150,6 +150,7 @@ static uint32_t fuzz(const uint8_t *data, size_t size)
                            .damage_capacity = DAMAGE,
                            .quic_lookup = lookup,
                            .scratch = take(draw_scratch_words() * 4),
+                           .max_decoded = DRAW_MAX_DECODED,
                            .glz = &window,
                            .kept_pixels = take(KEPT_PIXELS * 4),
                            .kept = take(DRAW_MAX_KEPT * sizeof(struct draw_kept)),

@@ -250,6 +250,9 @@ class SpiceChannel:
 
     # --- for the connection that runs it
 
+    def recall(self) -> None:
+        """Somebody waits for what is received, or wants to see what came of it: nobody is to work ahead unseen."""
+
     def lose(self, error: ConnectionLost) -> None:
         """End the channel because its peer is found to be gone: there is nobody to say goodbye to."""
         self._lost(error)
@@ -299,7 +302,9 @@ class SpiceChannel:
             return
         self.server_caps, self.link_timings = link.server_caps, link.timings
         self._core, self._outbox = link.core, Outbox(link.stream)
-        self._inbox = Inbox(link.core, self._outbox, self._handle, self._batch_handled, self._handle_found, self._pace())
+        self._inbox = Inbox(
+            link.core, self._outbox, self._handle, self._batch_handled, self._handle_found, self._pace(), self._follow
+        )
         try:
             # The tasks are protected: a KeyboardInterrupt is the caller's, who leaves in order. Raised in one of them it would
             # end the channel, or get lost where exceptions do.
@@ -371,6 +376,10 @@ class SpiceChannel:
         """What decides how many messages are gathered before they are handled; None where each may be waited for."""
         return None
 
+    def _follow(self, pace: Pace) -> Awaitable[None] | None:  # noqa: ARG002
+        """Let a thread receive and handle for a while, where that is worth it now; gives what to wait for then."""
+        return None
+
     def _handle(self, message: Message) -> Awaitable[None] | None:
         handler = self._handlers.get(type(message))
         if handler is None:
@@ -414,6 +423,7 @@ class SpiceChannel:
             await trio.lowlevel.checkpoint()
         while not holds():
             self._open_parts()
+            self.recall()
             await self._changed.park()
 
     async def _wait_soon(self, holds: Callable[[], bool]) -> None:

@@ -15,16 +15,18 @@ from typing import Final
 import attrs
 import trio
 
-from atp_trio.errors import ConfigError, LocalProtocolError
+from atp_trio.errors import ConfigError, ConnectionLost, LocalProtocolError
 from atp_trio.spice.channels.base import Connect, SpiceChannel
+from atp_trio.spice.channels.following import Following
 from atp_trio.spice.channels.heavy import is_heavy, is_heavy_frame
 from atp_trio.spice.channels.inbox import log
 from atp_trio.spice.channels.main import MainChannel
 from atp_trio.spice.channels.pace import Pace
 from atp_trio.spice.channels.session import Session
-from atp_trio.spice.channels.state import Link
+from atp_trio.spice.channels.state import ChannelStatistics, Link
 from atp_trio.spice.channels.watching import WatchedChannel
 from atp_trio.spice.codec import lz4
+from atp_trio.spice.codec.following import ACK_BYTES, Followed
 from atp_trio.spice.codec.video import VideoCodec, available_codecs, is_imported
 from atp_trio.spice.imaging.cache import ImagePending
 from atp_trio.spice.imaging.fast import Drawn
@@ -69,6 +71,7 @@ class DisplayStatistics:
 
     Attributes:
         updates: Messages that changed a surface.
+        ahead: Those of them that a thread received and drew while nobody waited for what is drawn.
         pixels: Pixels of the rectangles they touched.
         drawing_seconds: Time spent decoding and drawing.
         drawn: Drawing operations by name.
@@ -78,6 +81,7 @@ class DisplayStatistics:
     """
 
     updates: int
+    ahead: int
     pixels: int
     drawing_seconds: float
     drawn: Mapping[str, int]
@@ -96,10 +100,12 @@ class DisplayChannel(WatchedChannel):
         super().__init__(session, channel_type, channel_id)
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._updates = 0
+        self._ahead = 0
         self._pixels = 0
         self._drawing_seconds = 0.0
         self._streams = DisplayStreams(self.screen, time.perf_counter)
         self._reports = StreamReports()
+        self._following = Following(self.screen.fast, time.perf_counter)
         self._preferences: dict[type[Message], Message] = {}
         self._handlers |= {
             display.InvalAllPixmaps: self._inval_all_pixmaps,
@@ -128,7 +134,12 @@ class DisplayChannel(WatchedChannel):
                 await trio.to_thread.run_sync(available_codecs)
             return await connect(channel)
 
-        await super().run(look_and_connect)
+        for other in self._other_displays():
+            other.recall()  # we share its caches
+        try:
+            await super().run(look_and_connect)
+        finally:
+            self._following.close()
         if self.closed_by is not None and self._others_with_my_caches():
             self.session.part_caches()
 
@@ -144,11 +155,26 @@ class DisplayChannel(WatchedChannel):
         """Seconds from receiving to the surface, of the last 65536 updates."""
         return tuple(self._latencies)
 
+    def statistics(self) -> ChannelStatistics:
+        """The counters of the channel, as they stand."""
+        told = super().statistics()
+        ahead = self._following.ahead
+        return attrs.evolve(
+            told,
+            messages_received=told.messages_received + ahead.messages,
+            bytes_received=told.bytes_received + ahead.received,
+            messages_sent=told.messages_sent + ahead.acks,
+            bytes_sent=told.bytes_sent + ahead.acks * ACK_BYTES,
+            acks_sent=told.acks_sent + ahead.acks,
+        )
+
     def display_statistics(self) -> DisplayStatistics:
         """The counters of drawing; `statistics()` gives those of the channel."""
+        ahead = self._following.ahead
         return DisplayStatistics(
-            updates=self._updates,
-            pixels=self._pixels,
+            updates=self._updates + ahead.messages,
+            ahead=self._ahead + ahead.messages,
+            pixels=self._pixels + ahead.pixels,
             drawing_seconds=self._drawing_seconds,
             drawn=dict(self.screen.drawn),
             not_drawn=dict(self.screen.not_drawn),
@@ -227,12 +253,54 @@ class DisplayChannel(WatchedChannel):
         assert isinstance(legacy, dict)
         self._preferences = legacy
 
+    def _other_displays(self) -> list[DisplayChannel]:
+        return [one for one in self.session.channels.values() if isinstance(one, DisplayChannel) and one is not self]
+
     def _others_with_my_caches(self) -> bool:
-        others = [one for one in self.session.channels.values() if isinstance(one, DisplayChannel) and one is not self]
-        return any(one.is_open and one.caches is self.caches for one in others)
+        return any(one.is_open and one.caches is self.caches for one in self._other_displays())
 
     def _pace(self) -> Pace:
         return Pace()
+
+    def recall(self) -> None:
+        """Let the thread that works ahead come back, if there is one."""
+        self._following.recall()
+
+    def _follow(self, pace: Pace) -> Awaitable[None] | None:
+        assert self._core is not None
+        assert self._outbox is not None
+        if not self._following.is_worth(self._outbox) or self._is_awaited():
+            return None
+        following = self._following.begin(self._core, self._outbox, pace)
+        return None if following is None else self._be_followed(following)
+
+    def _is_awaited(self) -> bool:
+        """Whether anybody waits for what comes, or may need what a thread would have for itself."""
+        return bool(
+            self._watches
+            or self._changed
+            or self._closing
+            or self._drawing.locked()
+            or self.session.is_awaited
+            or self._other_displays()
+        )
+
+    async def _be_followed(self, following: Awaitable[tuple[Followed, Drawn]]) -> None:
+        assert self._inbox is not None
+        self._drawing.acquire_nowait()
+        try:
+            followed, drawn = await following
+        finally:
+            self._drawing.release()
+        for messages, seconds in followed.batches:
+            self._drawing_seconds += seconds
+            self._inbox.handling_seconds += seconds
+            self._latencies.extend(repeat(seconds, messages))
+        self._ahead += drawn.messages
+        self.screen.count_found(drawn)
+        self._count_found(drawn)
+        if followed.error is not None:
+            raise ConnectionLost(f"the connection was lost: {followed.error.strerror}") from followed.error
 
     def _handle_found(self, core: ChannelCore) -> bool:
         if self._drawing.locked() or (found := core.peek()) is None:
@@ -319,9 +387,12 @@ class DisplayChannel(WatchedChannel):
         assert self._inbox is not None
         now = time.perf_counter()
         self._drawing_seconds += now - started
+        self._latencies.extend(repeat(now - self._inbox.received_at, drawn.messages))
+        self._count_found(drawn)
+
+    def _count_found(self, drawn: Drawn) -> None:
         self._updates += drawn.messages
         self._pixels += drawn.pixels
-        self._latencies.extend(repeat(now - self._inbox.received_at, drawn.messages))
         for watch in self._watches:
             watch.touch_all(drawn)
         if self._changed:  # mostly nobody waits

@@ -54,6 +54,7 @@ class Inbox:
         handle_found: Handles messages as they lie in the receive buffer, as many as it can of those that come next; gives
             whether there were any.
         pace: Where messages that come one by one may be gathered, what decides how many.
+        follow: Lets somebody else receive and handle for a while, where that is worth it now; gives what to wait for then.
 
     Attributes:
         received_at: When (`time.perf_counter`) the messages that are being handled were received.
@@ -68,6 +69,7 @@ class Inbox:
         handled: Callable[[], None],
         handle_found: Callable[[ChannelCore], bool] = lambda _: False,
         pace: Pace | None = None,
+        follow: Callable[[Pace], Awaitable[None] | None] = lambda _: None,
     ) -> None:
         self.received_at = 0.0
         self.handling_seconds = 0.0
@@ -77,6 +79,7 @@ class Inbox:
         self._handled = handled
         self._handle_found = handle_found
         self._pace = pace
+        self._follow = follow
         self._sleeps = False  # the reader waits for the kernel and holds no view of the buffer
         self._slice_ends = 0.0
         self._gathers = False
@@ -118,6 +121,12 @@ class Inbox:
             self._handled()
             if not self._outbox.has_room:
                 return None
+            if self._pace is not None and (following := self._follow(self._pace)) is not None:
+                patience.deadline = math.inf
+                await following
+                started = self.received_at = time.perf_counter()
+                self._slice_ends = started + SLICE
+                continue
             self._came(await self._receive(patience))
             started = self.received_at
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import trio
@@ -52,6 +53,10 @@ class ChannelStream(Protocol):
     def receive_nowait(self, buffer: memoryview) -> int | None:
         """Receive what is there; gives how many bytes, 0 at the end of the stream, None if there is nothing now."""
 
+    @property
+    def descriptor(self) -> int | None:
+        """The file descriptor of a socket whose bytes are just the stream's; None if there is none."""
+
     async def aclose(self) -> None:
         """As in `trio.abc.AsyncResource`."""
 
@@ -72,6 +77,7 @@ class Outbox:
         self._idle = False  # the writer waits, and everything before was sent
         self._sent_at = 0.0  # when `put` last did so itself
         self._closed = False
+        self._recall: Callable[[], None] | None = None  # who else sends now is asked to stop by it
         self._wake = trio.Event()
         self._sent = trio.lowlevel.ParkingLot()
 
@@ -89,7 +95,7 @@ class Outbox:
         """Send these, after what was put before; never waits. After `close` they are dropped."""
         if self._closed:
             return
-        directly = self._idle and not self._queue and not self._is_burst()
+        directly = self._idle and not self._recall and not self._queue and not self._is_burst()
         for piece in pieces:
             rest = memoryview(piece)
             if directly and not self._queue:
@@ -97,6 +103,33 @@ class Outbox:
             if rest:
                 self._queue.append(rest)
                 self._queued += len(rest)
+        if not self._queue:
+            return
+        if self._recall is not None:
+            self._recall()
+        else:
+            self._wake.set()
+
+    def lend(self, recall: Callable[[], None]) -> bool:
+        """Let somebody else send on the stream until `take_back`.
+
+        Args:
+            recall: Called when there is something to be sent after all: it is sent when the stream is back.
+
+        Returns:
+            Whether that was possible: not while something is being sent.
+        """
+        if self._closed or not self._idle or self._queue:
+            return False
+        self._recall = recall
+        return True
+
+    def take_back(self, rest: bytes = b"") -> None:
+        """Send ourselves again, and first the rest of what the other has begun to send."""
+        self._recall = None
+        if rest:
+            self._queue.appendleft(rest)
+            self._queued += len(rest)
         if self._queue:
             self._wake.set()
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from atp_trio.spice.codec.following import Gathering
+
 # Seconds. A picture of 60 a second is shown for 17 ms; and a wait is rarely cut short at half as much again.
 GATHER: Final = 8e-3
 PATIENCE: Final = 12e-3
@@ -67,6 +69,19 @@ class Pace:
         self._is_quiet, self._gathers = True, False
         self._trusts_at = self._looked + PATIENCE + self._distrust
         self._distrust = min(2 * self._distrust, DEEPEST_DISTRUST)
+
+    def followed(self, now: float, messages: int, size: int) -> None:
+        """A thread has followed the channel until now: so many messages and bytes have come in all."""
+        new, seconds = messages - self._messages, now - self._since
+        self._rate = new / max(seconds, MEASURE)
+        self._size = (size - self._bytes) / max(new, 1)
+        self._looked = self._since = now
+        self._messages, self._bytes = messages, size
+
+    def gathering(self) -> Gathering:
+        """What such a thread may gather: the same, but that nobody is held up by a wait in vain."""
+        messages = int(self._rate * GATHER)
+        return Gathering(messages if messages >= FEWEST and self._rate <= FASTEST else 0, int(self._size), PATIENCE)
 
     def low_water(self, room: int | None) -> int:
         """How many bytes are to be there before the reader is woken; 1 for any.

@@ -100,7 +100,14 @@ class Session:
         if not holds():
             self.changed()  # what was handled up to here may be what the others wait for
         while not holds():
+            for channel in self.channels.values():
+                channel.recall()
             await self._changed.park()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody is in `wait_until`."""
+        return bool(self._changed)
 
     def has_processed(self, channel_type: int, channel_id: int, serial: int) -> bool:
         """Whether that channel is past this serial; a channel that does not exist does not hold anybody up."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Final
 
@@ -122,7 +122,7 @@ class ViewedChannel(SpiceChannel):
         """
         watch = CollectingWatch(Viewport(self.screen, region, monitor))
         receiver = DamageReceiver(watch, self._wait_until)
-        with watching(self._watches, watch):
+        with self._watching(watch):
             try:
                 yield receiver
             finally:
@@ -160,7 +160,7 @@ class ViewedChannel(SpiceChannel):
             wait_damage=partial(self._wait_watch, watch),
             has_news=lambda: watch.is_due and self.is_ready and self.is_open,
         )
-        with watching(self._watches, watch):
+        with self._watching(watch):
             async with open_recording(path, view, fps) as recording:
                 yield recording
 
@@ -169,7 +169,15 @@ class ViewedChannel(SpiceChannel):
     @contextlib.asynccontextmanager
     async def _looking(self) -> AsyncIterator[None]:
         """While the block runs, the pixels are complete and stay as they are."""
+        self.recall()
         async with self._drawing:
+            yield
+
+    @contextlib.contextmanager
+    def _watching(self, watch: Watch) -> Iterator[None]:
+        """Let the watch be touched by what is drawn from now on, for the time of the block."""
+        with watching(self._watches, watch):
+            self.recall()
             yield
 
     def _watch(self, region: Rect | None, monitor: int | None) -> Watch:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import trio
 
 from atp_trio.errors import ConfigError
-from atp_trio.spice.channels.damage import Watch, watching
+from atp_trio.spice.channels.damage import Watch
 from atp_trio.spice.channels.session import Session
 from atp_trio.spice.channels.viewed import ViewedChannel
 from atp_trio.spice.imaging.ocr import TextLine, find_text, nearest_text, read_text
@@ -119,7 +119,7 @@ class WatchedChannel(ViewedChannel):
             ConnectionLost: The channel has ended.
         """
         watch = self._watch(region, monitor)
-        with watching(self._watches, watch):
+        with self._watching(watch):
             await self._wait_watch(watch)
 
     async def wait_until(
@@ -140,7 +140,7 @@ class WatchedChannel(ViewedChannel):
         """
         watch = self._watch(region, monitor)
         live = LiveScreen(watch.view.part(None))
-        with self._evidence("what the program waits for", watch) as seen, watching(self._watches, watch):
+        with self._evidence("what the program waits for", watch) as seen, self._watching(watch):
             try:
                 await self._wait_true(lambda: predicate(live), watch, seen)
             except BaseException:
@@ -208,7 +208,7 @@ class WatchedChannel(ViewedChannel):
         if not seconds >= 0:  # NaN is neither
             raise ConfigError(f"{seconds} s without a change")
         watch = self._watch(region, monitor)
-        with self._evidence(f"{seconds:g} s without a change", watch) as seen, watching(self._watches, watch):
+        with self._evidence(f"{seconds:g} s without a change", watch) as seen, self._watching(watch):
             picture = await self._look(watch)
             while True:
                 seen.saw(picture)
@@ -309,7 +309,7 @@ class WatchedChannel(ViewedChannel):
         self, wanted: str, watch: Watch, judge: Callable[[Screenshot], tuple[Found | None, Match | TextLine | None]]
     ) -> Found:
         """Wait until the judge, who works in a thread, finds something; what else it gives is what came nearest."""
-        with self._evidence(wanted, watch) as seen, watching(self._watches, watch):
+        with self._evidence(wanted, watch) as seen, self._watching(watch):
             while True:
                 picture = await self._look(watch)
                 seen.picture = seen.picture or picture

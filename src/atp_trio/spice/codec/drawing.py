@@ -46,6 +46,7 @@ _unpack_totals = struct.Struct("=QII4I").unpack
 _NO_TOTALS = bytes(ffi.sizeof("struct draw_totals"))
 _DAMAGE_BYTES: int = ffi.sizeof("struct draw_damage")
 _MAX_WORK: int = lib.DRAW_MAX_WORK
+_MAX_DECODED: int = lib.DRAW_MAX_DECODED
 
 
 class DrawStatus(enum.IntEnum):
@@ -131,15 +132,24 @@ class FrameDrawer:
         self._run = ffi.new("struct draw_run *")
         self._run.damage, self._run.damage_capacity = self._rects, _DAMAGE_CAPACITY
         self._totals = memoryview(ffi.buffer(ffi.addressof(self._run, "totals")))
-        self._drawn = 0  # as the totals say
         self._run.scratch = ffi.cast("uint32_t *", address(self._scratch))
-        self._run.quic_lookup = _LOOKUP
+        self._run.quic_lookup, self._run.max_decoded = _LOOKUP, _MAX_DECODED
         self._kept = ffi.new("struct draw_kept[]", lib.DRAW_MAX_KEPT)
         self._kept_pixels = untouched(_KEPT_PIXELS, np.uint32)
         self._run.kept, self._run.kept_capacity = self._kept, _KEPT_PIXELS
         self._run.kept_pixels = ffi.cast("uint32_t *", address(self._kept_pixels))
         self._surfaces: Any = ffi.NULL
         self._arrays: list[Pixels] = []
+
+    @property
+    def messages(self) -> int:
+        """How many messages were drawn since the last `take`; to be read at any time, as is `pixels`."""
+        return int(self._run.totals.drawn)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the damage's rectangles."""
+        return int(self._run.totals.pixels)
 
     def set_surfaces(self, surfaces: Mapping[int, Pixels]) -> None:
         """Tell which surfaces there are from now on.
@@ -178,19 +188,37 @@ class FrameDrawer:
         """
         if not 0 <= row <= table.count:
             raise ConfigError(f"row {row} of a table of {table.count}")
-        run = self._run
-        if shared is not None:
-            run.glz, run.pictures, run.room = shared.glz.struct, shared.pictures.struct, shared.room
+        run, before = self._run if shared is None else self.lend(shared), self.messages
         data = ffi.from_buffer(_BYTES, buffer)
         try:
             status = lib.draw_frames(run, data, len(data), table.frames + row, table.count - row)
         finally:
             ffi.release(data)  # see `Framer.frames`
-            run.glz = run.pictures = ffi.NULL
-        if shared is not None:
-            shared.glz.tidy()
-        before, self._drawn = self._drawn, run.totals.drawn
-        return row + self._drawn - before, _STATUSES[status]
+            if shared is not None:
+                self.take_back(shared)
+        return row + self.messages - before, _STATUSES[status]
+
+    def lend(self, shared: Shared, max_decoded: int = _MAX_DECODED) -> Any:
+        """Let C use what other channels use as well, until `take_back`.
+
+        Args:
+            shared: That.
+            max_decoded: Pixels of the largest compressed image that is drawn meanwhile.
+
+        Returns:
+            The `struct draw_run`.
+        """
+        run = self._run
+        run.glz, run.pictures, run.room = shared.glz.struct, shared.pictures.struct, shared.room
+        run.max_decoded = max_decoded
+        return run
+
+    def take_back(self, shared: Shared) -> None:
+        """Let C use it no more."""
+        run = self._run
+        run.glz = run.pictures = ffi.NULL
+        run.max_decoded = _MAX_DECODED
+        shared.glz.tidy()
 
     def take_kept(self) -> list[Kept]:
         """What was put aside since the last time, in order. It is to be in the cache before the next call."""
@@ -214,7 +242,6 @@ class FrameDrawer:
             bytes(self._damage[: rects * _DAMAGE_BYTES]),
         )
         self._totals[:] = _NO_TOTALS
-        self._drawn = 0
         if self._run.work >= _MAX_WORK:
             self._run.work = 0
         return taken

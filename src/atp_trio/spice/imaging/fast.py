@@ -8,11 +8,13 @@ two take turns on the same surfaces, and what they draw and count is the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import attrs
 import numpy as np
 
-from atp_trio.spice.codec.drawing import DrawStatus, FrameDrawer, Run, Shared
+from atp_trio.spice.codec.drawing import DrawStatus, FrameDrawer, Kept, Run, Shared
+from atp_trio.spice.codec.following import Files, Followed, Follower, FollowStatus, Gathering, Received
 from atp_trio.spice.codec.framing import FrameTable
 from atp_trio.spice.codec.glz import GlzWindow
 from atp_trio.spice.imaging.cache import DIRECT, ImageCache
@@ -65,22 +67,34 @@ class Drawn:
         return bool(hit.any())
 
 
+class Ahead(NamedTuple):
+    """How far a thread that follows is ahead of what it has told."""
+
+    messages: int = 0  # that were drawn
+    pixels: int = 0  # of their rectangles
+    received: int = 0  # bytes
+    acks: int = 0
+
+
 class FastPath:
-    """Draws on the surfaces of one screen."""
+    """Draws on the surfaces of one screen.
+
+    Attributes:
+        follower: Draws in a thread what it receives there itself: see `follow`.
+    """
 
     def __init__(self, surfaces: Surfaces, cache: ImageCache, window: GlzWindow) -> None:
         self._surfaces = surfaces
         self._cache = cache
         self._window = window
         self._drawer = FrameDrawer()
+        self.follower = Follower(self._drawer)
         self._known = -1  # the surfaces that the drawer knows, as `Surfaces.changes`
 
     def draw(self, table: FrameTable, row: int, buffer: memoryview) -> Drawn | None:
         """Draw the messages of a table from a row on; None where already the first one is for others."""
         first = row
-        if self._known != self._surfaces.changes:
-            self._drawer.set_surfaces({one.id: one.pixels for one in self._surfaces if one.format in DIRECT})
-            self._known = self._surfaces.changes
+        self._see_surfaces()
         # Another channel's thread may hold the lock for as long as it decodes a large image. Nothing is waited for: what needs
         # neither the dictionary nor the cache is drawn, and the rest is for the ordinary path.
         if self._cache.lock.acquire(blocking=False):
@@ -98,7 +112,34 @@ class FastPath:
         while status is DrawStatus.FULL:
             shared = Shared(self._window.images, self._cache.table, self._cache.room)
             row, status = self._drawer.draw(table, row, buffer, shared)
-            for kept in self._drawer.take_kept():
-                form = SurfaceFormat.FMT_32_ARGB if kept.has_alpha else SurfaceFormat.FMT_32_xRGB
-                self._cache.put(kept.id, Picture(kept.pixels, form))
+            self._keep(self._drawer.take_kept())
         return row, status
+
+    def follow(self, files: Files, received: Received, gathering: Gathering) -> tuple[FollowStatus, Followed, Drawn]:
+        """Receive and draw, in a thread: see `Follower.follow`. Nobody else may use the cache and the dictionary meanwhile.
+
+        Returns:
+            Why it ended, what was done, and what was drawn.
+        """
+        self._see_surfaces()
+        with self._cache.lock:
+            shared = Shared(self._window.images, self._cache.table, self._cache.room)
+            status, followed = self.follower.follow(files, received, gathering, shared, self._keep)
+        return status, followed, Drawn(self._drawer.take(), is_paused=False)
+
+    @property
+    def ahead(self) -> Ahead:
+        """What a thread that follows has done up to now, and not told yet; to be asked at any time."""
+        return Ahead(self._drawer.messages, self._drawer.pixels, self.follower.received, self.follower.acks)
+
+    def _see_surfaces(self) -> None:
+        if self._known != self._surfaces.changes:
+            self._drawer.set_surfaces({one.id: one.pixels for one in self._surfaces if one.format in DIRECT})
+            self._known = self._surfaces.changes
+
+    def _keep(self, pictures: list[Kept]) -> int:
+        """Put pictures into the cache; gives what room is left there."""
+        for kept in pictures:
+            form = SurfaceFormat.FMT_32_ARGB if kept.has_alpha else SurfaceFormat.FMT_32_xRGB
+            self._cache.put(kept.id, Picture(kept.pixels, form))
+        return self._cache.room

@@ -84,6 +84,7 @@ class Screen:
         not_drawn: What was skipped because we cannot do it: how often, by message name, or by image type.
         failed: What was skipped because it was wrong: how often, by message name.
         reasons: Why, for the last few of those.
+        fast: What applies frequent messages as they lie in a receive buffer.
     """
 
     def __init__(self, cache: ImageCache, window: GlzWindow, *, max_pixels: int = MAX_PIXELS) -> None:
@@ -104,7 +105,7 @@ class Screen:
         self._cache = cache
         self._damage: Damage | None = None
         self._images = Images(cache, window, self.surfaces)
-        self._fast = FastPath(self.surfaces, cache, window)
+        self.fast = FastPath(self.surfaces, cache, window)
 
     @property
     def primary(self) -> Surface | None:
@@ -168,11 +169,15 @@ class Screen:
         Returns:
             What they changed; None if the first one is for `apply` already.
         """
-        drawn = self._fast.draw(table, row, buffer)
+        drawn = self.fast.draw(table, row, buffer)
         if drawn is not None:
-            for name, count in drawn.counts.items():
-                self.drawn[name] += count
+            self.count_found(drawn)
         return drawn
+
+    def count_found(self, drawn: Drawn) -> None:
+        """Count what the fast path has drawn."""
+        for name, count in drawn.counts.items():
+            self.drawn[name] += count
 
     def draw_frame(self, surface_id: int, pixels: Argb, dest: Rect, clip: Clip, *, top_down: bool = True) -> Damage | None:
         """Draw a frame of a video stream, scaled to its place.

@@ -22,6 +22,7 @@ from operator import length_hint
 from typing import Final
 
 from atp_trio.errors import LocalProtocolError, MalformedMessage, UnexpectedMessage, UnknownMessage
+from atp_trio.spice.codec.following import ACK_BYTES, Followed, Received
 from atp_trio.spice.codec.framing import Framer, HeaderKind, pack_full_header, pack_mini_header, sub_messages
 from atp_trio.spice.messages import base
 from atp_trio.spice.protocol.buffer import USUAL, FoundMessages, ReceiveBuffer
@@ -260,6 +261,36 @@ class ChannelCore:
         self._acknowledge(count)
         if not length_hint(self._rows) and not self._more:
             self._drained()
+
+    def lend(self) -> Received | None:
+        """What somebody needs to receive and handle messages in the core's place, until `take_back`.
+
+        Meanwhile messages may be sent through the core, and nothing be received.
+
+        Returns:
+            None where that cannot be now: there is a message to be taken or something to be sent, or the link has full headers.
+        """
+        if self._error is not None or not self._mini_header or not self.is_drained or self.has_data_to_send:
+            return None
+        buffer, ack = self._buffer, self.ack
+        return Received(
+            buffer.data, buffer.start, buffer.end, self._framer.table, self._framer.max_body, ack.window, ack.left, self._early
+        )
+
+    def take_back(self, followed: Followed) -> None:
+        """Go on after what somebody else has done."""
+        self._buffer.start, self._buffer.end = followed.start, followed.end
+        self._needed, self._more, self._early = 0, True, followed.early
+        self.ack.left = followed.left
+        self.ack.acks += followed.acks
+        self._serial_in += followed.messages
+        self.last_serial = self._serial_in
+        self._serial_out += followed.acks
+        self.send_window.unacknowledged += followed.acks
+        self.traffic.bytes_received += followed.received
+        self.traffic.messages_received += followed.messages
+        self.traffic.messages_sent += followed.acks
+        self.traffic.bytes_sent += followed.acks * ACK_BYTES
 
     def _take(self, number: int, offset: int, size: int) -> Message | None:
         """Read one message and answer it where that is our own business; None when nothing is left to tell."""

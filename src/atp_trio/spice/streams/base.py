@@ -79,6 +79,14 @@ class ByteStream(trio.abc.Stream):
         """
         return False
 
+    @property
+    def descriptor(self) -> int | None:
+        """The file descriptor of a socket whose bytes are just those of this stream; None where there is none.
+
+        For code that has the stream to itself for a while, in C or in a thread.
+        """
+        return None
+
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:  # noqa: ARG002 - the default takes nothing
         """Send without waiting.
 

@@ -100,6 +100,11 @@ class SocketStream(ByteStream, trio.abc.HalfCloseableStream):
             self._low_water = size
         return True
 
+    @property
+    def descriptor(self) -> int | None:
+        """As in `ByteStream`."""
+        return self._socket.fileno()
+
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         """As in `ByteStream`."""
         if self._senders:
