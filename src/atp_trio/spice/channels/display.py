@@ -6,7 +6,7 @@ Source: SPICE protocol reference, sections 9 to 12.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
@@ -176,7 +176,7 @@ class DisplayChannel(WatchedChannel):
             ahead=self._ahead + ahead.messages,
             pixels=self._pixels + ahead.pixels,
             drawing_seconds=self._drawing_seconds,
-            drawn=dict(self.screen.drawn),
+            drawn=self.screen.drawn + Counter(ahead.counts),
             not_drawn=dict(self.screen.not_drawn),
             failed=dict(self.screen.failed),
             streams=self._streams.statistics(),

@@ -143,8 +143,13 @@ class FrameDrawer:
 
     @property
     def messages(self) -> int:
-        """How many messages were drawn since the last `take`; to be read at any time, as is `pixels`."""
+        """How many messages were drawn since the last `take`; to be read at any time, as are the next two."""
         return int(self._run.totals.drawn)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The same by message name."""
+        return dict(zip(_MESSAGES, self._run.totals.counts, strict=True))
 
     @property
     def pixels(self) -> int:

@@ -71,6 +71,7 @@ class Ahead(NamedTuple):
     """How far a thread that follows is ahead of what it has told."""
 
     messages: int = 0  # that were drawn
+    counts: Mapping[str, int] = {}  # the same by message name
     pixels: int = 0  # of their rectangles
     received: int = 0  # bytes
     acks: int = 0
@@ -130,7 +131,8 @@ class FastPath:
     @property
     def ahead(self) -> Ahead:
         """What a thread that follows has done up to now, and not told yet; to be asked at any time."""
-        return Ahead(self._drawer.messages, self._drawer.pixels, self.follower.received, self.follower.acks)
+        drawer, follower = self._drawer, self.follower
+        return Ahead(drawer.messages, drawer.counts, drawer.pixels, follower.received, follower.acks)
 
     def _see_surfaces(self) -> None:
         if self._known != self._surfaces.changes:
