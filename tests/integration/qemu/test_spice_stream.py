@@ -11,7 +11,7 @@ import trio
 
 from atp_trio.spice.codec.video import VideoCodec
 from atp_trio.spice.connection import open_spice
-from atp_trio.spice.imaging.stream import FRAMES
+from atp_trio.spice.imaging.video import FRAMES
 from atp_trio.spice.messages.display import StreamDataSized, VideoCodecType
 from atp_trio.testing.qemu import SpiceOptions
 

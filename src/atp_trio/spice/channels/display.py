@@ -31,7 +31,8 @@ from atp_trio.spice.codec.video import VideoCodec, available_codecs, is_imported
 from atp_trio.spice.imaging.cache import ImagePending
 from atp_trio.spice.imaging.fast import Drawn
 from atp_trio.spice.imaging.screen import Damage
-from atp_trio.spice.imaging.stream import FRAMES, DisplayStream, DisplayStreams, StreamStatistics
+from atp_trio.spice.imaging.stream import DisplayStreams
+from atp_trio.spice.imaging.video import FRAMES, DisplayStream, StreamStatistics
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.display import DisplayCap, VideoCodecType
 from atp_trio.spice.messages.image import ImageCompression
@@ -281,6 +282,7 @@ class DisplayChannel(WatchedChannel):
             or self._changed
             or self._closing
             or self._drawing.locked()
+            or self.screen.deferred  # to be drawn before whatever a thread would draw
             or self.session.is_awaited
             or self._other_displays()
         )

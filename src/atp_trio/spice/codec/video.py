@@ -46,22 +46,40 @@ _BT709, _UNSPECIFIED, _BT601 = 1, 2, 6
 _FAST_WIDTH: Final = 8
 _BILINEAR, _ACCURATE = 0x2, 0x40002
 
+# A JPEG is kept until its picture is asked for: one that is larger than its pixels is none that a server would send.
+_PIXEL_BYTES, _HEADER_BYTES = 4, 65536
+
 
 class VideoDecoder(Protocol):
-    """The decoder of one stream, whose frames it is given in order. One thread at a time may call it."""
+    """The decoder of one stream: it is given every frame, in order, and asked for those pictures that are wanted.
 
-    def decode(self, data: Buffer) -> Pixels:
-        """Decode a frame.
+    One thread at a time may call it.
+    """
+
+    def feed(self, data: Buffer) -> None:
+        """Take a frame, whose picture is then the newest. What no other frame needs is not decoded before it is asked for.
 
         Args:
-            data: One access unit: a JPEG; a raw frame of VP8 or VP9; H.264 or H.265 as an Annex B byte stream.
+            data: One access unit: a JPEG; a raw frame of VP8 or VP9; H.264 or H.265 as an Annex B byte stream. It is not kept.
+
+        Raises:
+            ImageError: It cannot be decoded, holds no picture, or one over the limit. The newest picture is still the one before.
+        """
+        ...
+
+    def picture(self, out: Pixels | None = None) -> Pixels:
+        """The newest picture. There must have been one.
+
+        Args:
+            out: uint32 pixels, where it is decoded to if that can be done without a copy. After an error its contents are
+                undefined.
 
         Returns:
             (height, width) uint32 of the picture's own size, rows in the order of the stream, BGRX; what X is says nothing. It is
-            the decoder's, and valid until the next frame.
+            `out`, or the decoder's and valid until the next call.
 
         Raises:
-            ImageError: It cannot be decoded, holds no picture, or one over the limit.
+            ImageError: It cannot be decoded after all.
         """
         ...
 
@@ -100,23 +118,37 @@ class _Mjpeg:
     """JPEG images, one a frame."""
 
     def __init__(self, limit: SizeLimit) -> None:
-        self._limit = limit
-        # Frames are of one size, and fresh memory costs a page fault every kilopixel.
-        self._pixels: Pixels = np.empty((0, 0), np.uint32)
-
-    def decode(self, data: Buffer) -> Pixels:
         import simplejpeg
 
+        self._library: Any = simplejpeg
+        self._limit = limit
+        self._data = b""
+        self._shape = 0, 0
+        # Frames are of one size, and fresh memory costs a page fault every kilopixel.
+        self._pixels: Pixels = np.empty(self._shape, np.uint32)
+
+    def feed(self, data: Buffer) -> None:
         try:
-            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-            check_size(width, height, self._limit)
-            if self._pixels.shape != (height, width):
-                self._pixels = np.empty((height, width), np.uint32)
-            # As other clients do it: a tenth faster, and not to be seen behind the encoder's own loss.
-            simplejpeg.decode_jpeg(data, "BGRX", fastdct=True, fastupsample=True, buffer=self._pixels)
+            height, width, _, _ = self._library.decode_jpeg_header(data)
         except ValueError as error:
             raise ImageError(f"a frame of MJPEG cannot be decoded: {error}") from error
-        return self._pixels
+        check_size(width, height, self._limit)
+        if len(data) > _PIXEL_BYTES * width * height + _HEADER_BYTES:
+            raise ImageError(f"a frame of MJPEG of {width}x{height} has {len(data)} bytes")
+        self._data, self._shape = bytes(data), (height, width)
+
+    def picture(self, out: Pixels | None = None) -> Pixels:
+        # The library writes contiguous rows only.
+        if out is None or out.shape != self._shape or not out.flags.c_contiguous:
+            if self._pixels.shape != self._shape:
+                self._pixels = np.empty(self._shape, np.uint32)
+            out = self._pixels
+        try:
+            # As other clients do it: a tenth faster, and not to be seen behind the encoder's own loss.
+            self._library.decode_jpeg(self._data, "BGRX", fastdct=True, fastupsample=True, buffer=out)
+        except ValueError as error:
+            raise ImageError(f"a frame of MJPEG cannot be decoded: {error}") from error
+        return out
 
 
 class _Libav:
@@ -134,8 +166,9 @@ class _Libav:
         context.options = {"flags": "+low_delay", "max_pixels": str(limit.pixels)}
         self._context = context
         self._reformatter = VideoReformatter()
+        self._newest: av.VideoFrame | None = None
 
-    def decode(self, data: Buffer) -> Pixels:
+    def feed(self, data: Buffer) -> None:
         import av
 
         if not data:
@@ -144,25 +177,32 @@ class _Libav:
         try:
             # A copy: the packet may live longer than the data, which are a view of a receive buffer.
             frames = self._context.decode(av.Packet(bytes(data)))
-            if not frames:
-                raise ImageError(f"a frame of {self._name} holds no picture")
-            return self._pixels(frames[-1])
         except av.FFmpegError as error:
             raise ImageError(f"a frame of {self._name} cannot be decoded: {error}") from error
+        if not frames:
+            raise ImageError(f"a frame of {self._name} holds no picture")
+        check_size(frames[-1].width, frames[-1].height, self._limit)
+        self._newest = frames[-1]
 
-    def _pixels(self, frame: av.VideoFrame) -> Pixels:
-        check_size(frame.width, frame.height, self._limit)
+    def picture(self, out: Pixels | None = None) -> Pixels:  # noqa: ARG002 - the library converts to frames of its own only
+        import av
+
+        frame = self._newest
+        assert frame is not None
         colours = _UNSPECIFIED if self._name == "vp8" else frame.colorspace
         if colours == _UNSPECIFIED:
             colours = _BT709 if frame.height > _BT601_HEIGHT else _BT601
-        bgrx = self._reformatter.reformat(
-            frame,
-            format="bgra",
-            src_colorspace=colours,
-            dst_colorspace=colours,
-            interpolation=_ACCURATE if frame.width % _FAST_WIDTH else _BILINEAR,
-            threads=1,
-        )
+        try:
+            bgrx = self._reformatter.reformat(
+                frame,
+                format="bgra",
+                src_colorspace=colours,
+                dst_colorspace=colours,
+                interpolation=_ACCURATE if frame.width % _FAST_WIDTH else _BILINEAR,
+                threads=1,
+            )
+        except av.FFmpegError as error:
+            raise ImageError(f"a frame of {self._name} cannot be decoded: {error}") from error
         plane: Any = bgrx.planes[0]
         rows = np.frombuffer(plane, np.uint32).reshape(bgrx.height, plane.line_size // 4)
         return rows[:, : bgrx.width]

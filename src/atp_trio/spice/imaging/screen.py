@@ -5,10 +5,14 @@ region is found, its images are decoded (and kept, if the server said so, even w
 operation draws. The commonest of all, a whole image copied to where it lies wholly inside, is decoded straight into the surface.
 Whatever is wrong with a message is counted and the message skipped, as a server never learns of it; only an image that another
 channel may still bring stops the work, before anything is drawn.
+
+Frames of video streams are deferred: `deferred` keeps them until somebody looks, or a message comes that has to do with pixels,
+and most are replaced by a later frame before. What is seen is the same as if each had been drawn when it came.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -31,9 +35,10 @@ from atp_trio.spice.imaging.region import Area, bounds, region
 from atp_trio.spice.imaging.stroke import draw_stroke
 from atp_trio.spice.imaging.surface import MAX_PIXELS, Surface, Surfaces
 from atp_trio.spice.imaging.text import draw_text
+from atp_trio.spice.imaging.video import DeferredFrame
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.display import Head, ResourceType, Ropd, SurfaceFormat
-from atp_trio.spice.messages.geometry import Clip, DisplayBase, Rect
+from atp_trio.spice.messages.geometry import DisplayBase, Rect
 from atp_trio.spice.messages.image import Image
 from atp_trio.spice.wire import Message
 
@@ -77,7 +82,9 @@ class Screen:
     One thread at a time may call it; screens that share a cache and a window may each have their own.
 
     Attributes:
-        surfaces: The surfaces by id.
+        surfaces: The surfaces by id. Their pixels are up to date after `settle`.
+        deferred: Frames that are drawn by the next `settle`, by stream, in the order in which they came.
+        lock: Held by the thread that draws.
         marked: Whether the server said that the primary surface is ready to be shown.
         monitors: The monitors as the server last told; empty where it did not, and then the primary is the one monitor.
         drawn: How many messages were drawn, by message name.
@@ -96,6 +103,8 @@ class Screen:
             max_pixels: How many pixels the surfaces may have together.
         """
         self.surfaces = Surfaces(max_pixels)
+        self.deferred: dict[int, DeferredFrame] = {}
+        self.lock = threading.RLock()
         self.marked = False
         self.monitors: tuple[Head, ...] = ()
         self.drawn: Counter[str] = Counter()
@@ -121,10 +130,23 @@ class Screen:
         Raises:
             ImageError: There is no such surface.
         """
+        self.settle()
         surface = self.surfaces[surface_id]
         if rect is None:
             return surface.copy(0, 0, surface.width, surface.height)
         return surface.copy(rect.left, rect.top, rect.right, rect.bottom)
+
+    def settle(self) -> None:
+        """Draw the frames that are deferred, for those who look at pixels; `copy` and `apply` do it themselves.
+
+        While another thread draws it does nothing: whoever looks all the same sees what it has drawn so far.
+        """
+        if self.deferred and self.lock.acquire(blocking=False):
+            try:
+                while self.deferred:
+                    self._draw_deferred(self.deferred.pop(next(iter(self.deferred))))
+            finally:
+                self.lock.release()
 
     def apply(self, message: Message, *, give_up: bool = False) -> Damage | None:
         """Do what a message of the display channel says.
@@ -143,13 +165,16 @@ class Screen:
         name = type(message).__name__
         self._damage = None
         try:
-            HANDLERS.get(type(message), _unsupported)(self, message, give_up)
+            with self.lock:
+                if type(message) not in PIXELLESS:
+                    self.settle()
+                HANDLERS.get(type(message), _unsupported)(self, message, give_up)
         except ImagePending as pending:
             if not give_up:
                 raise
-            self._fail(name, pending)
+            self.fail(name, pending)
         except ImageError as error:
-            self._fail(name, error)
+            self.fail(name, error)
         except Unsupported as what:
             self.not_drawn[str(what)] += 1
         else:
@@ -167,8 +192,10 @@ class Screen:
             buffer: Where they lie.
 
         Returns:
-            What they changed; None if the first one is for `apply` already.
+            What they changed; None if the first one is for `apply` already, which it always is while frames are deferred.
         """
+        if self.deferred:
+            return None
         drawn = self.fast.draw(table, row, buffer)
         if drawn is not None:
             self.count_found(drawn)
@@ -179,33 +206,18 @@ class Screen:
         for name, count in drawn.counts.items():
             self.drawn[name] += count
 
-    def draw_frame(self, surface_id: int, pixels: Argb, dest: Rect, clip: Clip, *, top_down: bool = True) -> Damage | None:
-        """Draw a frame of a video stream, scaled to its place.
-
-        Args:
-            surface_id: The stream's surface.
-            pixels: The frame, shape (height, width), numbers `0xXXRRGGBB`, rows in the order of the stream.
-            dest: Where it goes.
-            clip: What of it is seen.
-            top_down: Whether the rows begin at the top; otherwise the frame is flipped.
-
-        Raises:
-            ImageError: There is no such surface, or nothing of a picture.
-        """
-        surface = self.surfaces[surface_id]
-        areas = region(DisplayBase(surface_id, dest, clip), surface.width, surface.height)
-        if not areas:
-            return None
-        picture = Picture(pixels if top_down else pixels[::-1], SurfaceFormat.FMT_32_xRGB)
-        height, width = pixels.shape
-        drawing = Drawing(surface, dest, areas, Loaded())
-        areas, operand = place(picture, Rect.at(0, 0, width, height), dest, surface, areas)
-        drawing.combine(areas, rop.COPY, operand)
-        return Damage.of(surface, areas)
-
-    def _fail(self, name: str, error: Exception) -> None:
+    def fail(self, name: str, error: Exception) -> None:
+        """Count a message that could not be drawn because it is wrong, and keep the reason."""
         self.failed[name] += 1
         self.reasons.append(f"{name}: {error}")
+
+    def _draw_deferred(self, frame: DeferredFrame) -> None:
+        try:
+            frame.draw()
+        except ImageError as error:
+            # Counted as drawn when it came.
+            self.drawn[frame.name] -= 1
+            self.fail(frame.name, error)
 
     def _draw(self, message: Any, give_up: bool) -> None:
         base: DisplayBase = message.base
@@ -298,6 +310,18 @@ def _unsupported(screen: Screen, message: Message, give_up: bool) -> None:  # no
 
 
 Handler: TypeAlias = Callable[[Screen, Any, bool], None]
+
+# Messages that leave pixels alone, and need none to be up to date.
+PIXELLESS: frozenset[type[Message]] = frozenset(
+    {
+        display.Mark,
+        display.MonitorsConfig,
+        display.InvalList,
+        display.InvalAllPixmaps,
+        display.InvalPalette,
+        display.InvalAllPalettes,
+    }
+)
 
 # What the screen does for each message.
 HANDLERS: dict[type[Message], Handler] = {

@@ -2,8 +2,11 @@
 
 Theory of operation. `DisplayStreams` is the table of a display channel's streams, each with a decoder of its own. Whatever is
 wrong with a message is counted on the screen, as it is for drawing messages, and the message skipped; a stream that cannot be
-decoded here keeps its place in the table, so that it can be reported. Frames are shown when they come: they are drawn in order
-with the channel's other messages, and a machine that is looked at by a program has no reason to wait for its multimedia clock.
+decoded here keeps its place in the table, so that it can be reported.
+
+Frames are shown when they come, as a machine that is looked at by a program has no reason to wait for its multimedia clock; but
+mostly nobody looks. So a frame is told as damage at once and put where the screen keeps what is deferred. A later one of its
+stream, in the same place, replaces it, and it is never drawn. Before anything else happens to the stream or the screen, it is.
 
 Source:
     Protocol reference, section 12; image codec reference, chapter 9.
@@ -15,16 +18,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-import attrs
-
 from atp_trio.errors import ImageError
 from atp_trio.spice.codec.limit import DEFAULT_LIMIT, SizeLimit, check_size
-from atp_trio.spice.codec.video import VideoCodec, VideoDecoder, available_codecs, open_decoder
+from atp_trio.spice.codec.video import VideoCodec, available_codecs, open_decoder
 from atp_trio.spice.imaging.decode import Unsupported
+from atp_trio.spice.imaging.region import region
 from atp_trio.spice.imaging.screen import Damage, Screen
+from atp_trio.spice.imaging.video import FRAMES, DeferredFrame, DisplayStream, Frame, StreamStatistics
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.display import MAX_STREAMS, StreamFlag, VideoCodecType
-from atp_trio.spice.messages.geometry import Clip, ClipType, Rect
+from atp_trio.spice.messages.geometry import Clip, DisplayBase
 from atp_trio.spice.wire import Message
 
 # What the streams of a channel announce, together, in pixels: one of 7680x4320 fits. A decoder of H.264 may keep 16 pictures.
@@ -35,87 +38,6 @@ GROWTH: Final = 2
 BLOCK: Final = 64
 # Far beyond what windows on a screen leave of an area; 64 streams with this many hold some 30 MiB.
 MAX_CLIP_RECTS: Final = 4096
-
-Frame: TypeAlias = display.StreamData | display.StreamDataSized
-FRAMES: Final = (display.StreamData, display.StreamDataSized)
-
-
-@attrs.frozen
-class StreamStatistics:
-    """What came of a video stream so far.
-
-    Attributes:
-        id: Its number; numbers are used again.
-        codec: How it is encoded.
-        width: What its creation announced, in pixels.
-        height: Likewise.
-        frames: Frames that came.
-        dropped: Those of them that could not be decoded or drawn.
-        decode_seconds: Time spent decoding.
-        is_live: Whether it has not ended.
-    """
-
-    id: int
-    codec: VideoCodecType
-    width: int
-    height: int
-    frames: int
-    dropped: int
-    decode_seconds: float
-    is_live: bool
-
-
-@attrs.define(eq=False)
-class DisplayStream:
-    """A video stream.
-
-    Attributes:
-        id: Its number, below 64.
-        codec: How it is encoded.
-        surface_id: The surface that its frames are drawn on.
-        width: What its creation announced, in pixels; pictures have a size of their own.
-        height: Likewise.
-        dest: Where frames go, scaled, unless a frame says otherwise.
-        clip: What of them is seen.
-        top_down: Whether the pictures' rows begin at the top.
-        mm_time: When the last frame was to be shown, in milliseconds of the machine's multimedia clock (`main.multi_media_time`);
-            None before the first. Frames are shown when they come.
-        frames: Frames that came.
-        dropped: Those of them that could not be decoded or drawn.
-        is_failing: Whether the last one was among those.
-        decode_seconds: Time spent decoding.
-    """
-
-    id: int
-    codec: VideoCodecType
-    surface_id: int
-    width: int
-    height: int
-    dest: Rect
-    clip: Clip
-    top_down: bool
-    mm_time: int | None = None
-    frames: int = 0
-    dropped: int = 0
-    is_failing: bool = False
-    decode_seconds: float = 0.0
-    _decoder: VideoDecoder | None = attrs.field(default=None, repr=False)
-
-    @property
-    def is_decodable(self) -> bool:
-        """Whether there is a decoder for it here."""
-        return self._decoder is not None
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether its clip lets nothing through: servers begin and end streams so."""
-        return self.clip.type == ClipType.RECTS and not self.clip.rects
-
-    def statistics(self, *, is_live: bool = True) -> StreamStatistics:
-        """The counters, as they stand."""
-        return StreamStatistics(
-            self.id, self.codec, self.width, self.height, self.frames, self.dropped, self.decode_seconds, is_live
-        )
 
 
 class DisplayStreams:
@@ -145,12 +67,18 @@ class DisplayStreams:
         return (*self.ended, *(stream.statistics() for stream in self.live.values()))
 
     def pixels(self, message: Frame) -> int:
-        """About how many pixels a frame costs: the larger of what its picture and its place may have."""
+        """About how many pixels are decoded when a frame comes: none of a JPEG, unless it is to be known whether it can be."""
         stream = self.live.get(message.id)
-        if stream is None:
+        if stream is None or (stream.codec == VideoCodecType.MJPEG and not stream.is_failing):
             return 0
-        dest = message.dest if isinstance(message, display.StreamDataSized) else stream.dest
-        return max(stream.width * stream.height, dest.width * dest.height)
+        return stream.pixels(stream.dest_of(message))
+
+    def settles(self, message: Message) -> bool:
+        """Whether what is deferred may be drawn before this message is done: for all but frames that replace, or are new."""
+        if not isinstance(message, FRAMES):
+            return True
+        older = self._screen.deferred.get(message.id)
+        return older is not None and not older.is_replaced_by(message)
 
     def apply(self, message: Message) -> Damage | None:
         """Do what a message about streams says; whatever is wrong with it is counted on the screen, and it is skipped.
@@ -159,14 +87,14 @@ class DisplayStreams:
             message: One of the classes in `HANDLERS`.
 
         Returns:
-            What a frame changed on its surface; None for nothing.
+            What a frame changes on its surface; None for nothing.
         """
         name = type(message).__name__
         try:
-            damage = HANDLERS[type(message)](self, message)
+            with self._screen.lock:
+                damage = HANDLERS[type(message)](self, message)
         except ImageError as error:
-            self._screen.failed[name] += 1
-            self._screen.reasons.append(f"{name}: {error}")
+            self._screen.fail(name, error)
         except Unsupported as what:
             self._screen.not_drawn[str(what)] += 1
         else:
@@ -194,38 +122,48 @@ class DisplayStreams:
             dest=message.dest,
             clip=_checked(message.clip),
             top_down=bool(message.flags & StreamFlag.TOP_DOWN),
+            clock=self._clock,
         )
         if int(message.codec_type) not in available_codecs():
             raise Unsupported(f"video codec {message.codec_type.name}")
         largest = min(DEFAULT_LIMIT.pixels, GROWTH * (width + BLOCK) * (height + BLOCK))
-        stream._decoder = open_decoder(VideoCodec(message.codec_type), SizeLimit(pixels=largest))  # noqa: SLF001
+        stream.decoder = open_decoder(VideoCodec(message.codec_type), SizeLimit(pixels=largest))
 
     def _frame(self, message: Frame) -> Damage | None:
         stream = self.live.get(message.id)
         if stream is None:
             raise ImageError(f"a frame of stream {message.id}, which there is not")
         stream.frames += 1
-        stream.mm_time, stream.is_failing = message.mm_time, False
-        if stream.is_hidden and stream.codec == VideoCodecType.MJPEG:
-            # Nobody sees it, and no other frame needs it.
-            return None
+        stream.mm_time = message.mm_time
         try:
-            return self._show(stream, message)
+            return self._defer(stream, message)
         except (ImageError, Unsupported):
-            stream.dropped += 1
-            stream.is_failing = True
+            stream.failed()
             raise
 
-    def _show(self, stream: DisplayStream, message: Frame) -> Damage | None:
-        if stream._decoder is None:  # noqa: SLF001 - its only user
-            raise Unsupported(f"video codec {stream.codec.name}")
-        started = self._clock()
-        try:
-            picture = stream._decoder.decode(message.data)  # noqa: SLF001
-        finally:
-            stream.decode_seconds += self._clock() - started
-        dest = message.dest if isinstance(message, display.StreamDataSized) else stream.dest
-        return self._screen.draw_frame(stream.surface_id, picture, dest, stream.clip, top_down=stream.top_down)
+    def _defer(self, stream: DisplayStream, message: Frame) -> Damage | None:
+        screen = self._screen
+        if self.settles(message):
+            screen.settle()
+        stream.feed(message.data)
+        if older := screen.deferred.pop(stream.id, None):
+            stream.unseen += 1
+        newest = older or self._placed(stream, message)
+        if newest is None:
+            stream.unseen += 1
+            stream.is_failing = False
+            return None
+        screen.deferred[stream.id] = newest
+        if stream.is_failing:
+            # Whether it goes on failing is to be known: servers ask.
+            screen.settle()
+        return newest.damage
+
+    def _placed(self, stream: DisplayStream, message: Frame) -> DeferredFrame | None:
+        """The frame where it goes; None where nothing of it would be seen."""
+        surface, dest = self._screen.surfaces[stream.surface_id], stream.dest_of(message)
+        damage = Damage.of(surface, region(DisplayBase(surface.id, dest, stream.clip), surface.width, surface.height))
+        return DeferredFrame(type(message).__name__, stream, surface, dest, stream.clip, damage) if damage else None
 
     def _clip(self, message: display.StreamClip) -> None:
         # Servers also name streams that they never created, when no codec suited both.
@@ -241,6 +179,8 @@ class DisplayStreams:
             self._end(id_)
 
     def _end(self, id_: int) -> None:
+        if id_ in self._screen.deferred:
+            self._screen.settle()
         stream = self.live.pop(id_, None)
         if stream is not None:
             self.ended.append(stream.statistics(is_live=False))

@@ -69,6 +69,12 @@ def frames(codec):
     return encoded
 
 
+def decode(decoder, data):
+    """The picture of a frame."""
+    decoder.feed(data)
+    return decoder.picture()
+
+
 def psnr(one, other):
     channels = [np.ascontiguousarray(each & 0xFFFFFF).view(np.uint8).astype(float) for each in (one, other)]
     return 10 * np.log10(255**2 / ((channels[0] - channels[1]) ** 2).mean())
@@ -82,7 +88,7 @@ INTER = pytest.mark.parametrize("codec", ENCODERS)
 def test_every_frame_is_a_picture_at_once(codec):
     decoder = open_decoder(codec, LIMIT)
     for number, data in enumerate(frames(codec)):
-        pixels = decoder.decode(memoryview(data))
+        pixels = decode(decoder, memoryview(data))
         assert pixels.dtype == np.uint32
         assert pixels.shape == (HEIGHT, WIDTH)
         assert psnr(pixels, smooth(number)) > 33
@@ -93,7 +99,7 @@ def test_every_frame_is_a_picture_at_once(codec):
 def test_the_last_columns_are_there(codec, width):
     """Of a picture as light as no memory is by chance."""
     (data,) = encode_av(codec, [np.full((16, width), 0xF0F0F0, np.uint32)])
-    pixels = open_decoder(codec, LIMIT).decode(data)
+    pixels = decode(open_decoder(codec, LIMIT), data)
     assert abs((pixels & 0xFF).astype(int) - 0xF0).max() <= 3
 
 
@@ -101,7 +107,7 @@ def test_the_last_columns_are_there(codec, width):
 def test_frames_refer_to_those_before(codec):
     """So the decoder does keep state: the second frame alone is nothing."""
     with pytest.raises(ImageError, match=r"cannot be decoded|no picture"):
-        open_decoder(codec, LIMIT).decode(frames(codec)[1])
+        decode(open_decoder(codec, LIMIT), frames(codec)[1])
 
 
 @INTER
@@ -109,7 +115,7 @@ def test_frames_refer_to_those_before(codec):
 def test_colours_are_what_servers_mean_when_they_do_not_say(codec, height, colours):
     picture = np.full((height, 64), 0x2040C0, np.uint32)
     (data,) = encode_av(codec, [picture], colours)
-    pixels = open_decoder(codec, SizeLimit()).decode(data)
+    pixels = decode(open_decoder(codec, SizeLimit()), data)
     channels = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, 64, 4)[..., :3].astype(int)
     assert abs(channels - [0xC0, 0x40, 0x20]).max() <= 4
 
@@ -123,45 +129,103 @@ def test_colours_that_the_stream_tells_are_as_told():
         (data,) = encode_av(VideoCodec.H264, [picture], BT709)
     finally:
         ENCODERS[VideoCodec.H264] = (name, options)
-    pixels = open_decoder(VideoCodec.H264, LIMIT).decode(data)
+    pixels = decode(open_decoder(VideoCodec.H264, LIMIT), data)
     channels = np.ascontiguousarray(pixels).view(np.uint8).reshape(48, 64, 4)[..., :3].astype(int)
     assert abs(channels - [0xC0, 0x40, 0x20]).max() <= 4
 
 
 def test_jpegs_may_change_their_size_and_be_grey():
     decoder = open_decoder(VideoCodec.MJPEG, LIMIT)
-    first = decoder.decode(frames(VideoCodec.MJPEG)[0])
-    assert decoder.decode(frames(VideoCodec.MJPEG)[1]) is first
-    assert decoder.decode(encode_jpeg(smooth(0, 30, 20))).shape == (20, 30)
+    first = decode(decoder, frames(VideoCodec.MJPEG)[0])
+    assert decode(decoder, frames(VideoCodec.MJPEG)[1]) is first
+    assert decode(decoder, encode_jpeg(smooth(0, 30, 20))).shape == (20, 30)
     grey = simplejpeg.encode_jpeg(np.full((4, 5, 1), 77, np.uint8), 95, "GRAY")
-    assert (decoder.decode(grey) & 0xFFFFFF == 0x4D4D4D).all()
+    assert (decode(decoder, grey) & 0xFFFFFF == 0x4D4D4D).all()
+
+
+def test_a_jpeg_is_decoded_to_where_it_is_wanted_if_it_fits_there():
+    decoder, (data, other) = open_decoder(VideoCodec.MJPEG, LIMIT), frames(VideoCodec.MJPEG)[:2]
+    place = np.zeros((HEIGHT, WIDTH), np.uint32)
+    decoder.feed(data)
+    assert decoder.picture(place) is place
+    own = decoder.picture()
+    assert own is not place
+    assert (own == place).all()
+    decoder.feed(other)
+    for unfit in (np.zeros((HEIGHT, WIDTH + 1), np.uint32), np.zeros((HEIGHT, WIDTH + 1), np.uint32)[:, 1:]):
+        assert decoder.picture(unfit) is own
+        assert not unfit.any()
+    assert psnr(own, smooth(1)) > 33
+
+
+@INTER
+def test_pictures_of_other_codecs_are_their_own(codec):
+    decoder, place = open_decoder(codec, LIMIT), np.zeros((HEIGHT, WIDTH), np.uint32)
+    decoder.feed(frames(codec)[0])
+    assert psnr(decoder.picture(place), smooth(0)) > 33
+    assert not place.any()
+
+
+@ALL
+def test_only_the_newest_picture_need_be_asked_for(codec):
+    decoder = open_decoder(codec, LIMIT)
+    for data in frames(codec):
+        decoder.feed(data)
+    assert psnr(decoder.picture(), smooth(COUNT - 1)) > 33
+    assert psnr(decoder.picture(), smooth(COUNT - 1)) > 33
+
+
+@ALL
+@pytest.mark.parametrize("bad", [b"", b"\xff" * 300])
+def test_what_is_no_frame_leaves_the_picture_before(codec, bad):
+    decoder = open_decoder(codec, LIMIT)
+    decoder.feed(frames(codec)[0])
+    with pytest.raises(ImageError):
+        decoder.feed(bad)
+    assert psnr(decoder.picture(), smooth(0)) > 33
+
+
+def test_a_jpeg_that_ends_early_is_found_when_its_picture_is_asked_for():
+    decoder, data = open_decoder(VideoCodec.MJPEG, LIMIT), frames(VideoCodec.MJPEG)[0]
+    decoder.feed(data[: len(data) // 2])
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        decoder.picture()
+    assert psnr(decode(decoder, data), smooth(0)) > 33
+
+
+def test_a_jpeg_larger_than_its_pixels_is_not_kept():
+    decoder, data = open_decoder(VideoCodec.MJPEG, LIMIT), frames(VideoCodec.MJPEG)[0]
+    room = 4 * WIDTH * HEIGHT + 65536 - len(data)
+    assert psnr(decode(decoder, data + bytes(room)), smooth(0)) > 33
+    with pytest.raises(ImageError, match=f"of {WIDTH}x{HEIGHT} has {len(data) + room + 1} bytes"):
+        decoder.feed(data + bytes(room + 1))
 
 
 @INTER
 def test_a_stream_may_change_its_size(codec):
     decoder = open_decoder(codec, LIMIT)
-    assert decoder.decode(frames(codec)[0]).shape == (HEIGHT, WIDTH)
+    assert decode(decoder, frames(codec)[0]).shape == (HEIGHT, WIDTH)
     (other,) = encode_av(codec, [smooth(0, 96, 64)])
-    assert decoder.decode(other).shape == (64, 96)
+    assert decode(decoder, other).shape == (64, 96)
 
 
 @ALL
 def test_pictures_over_the_limit_are_refused(codec):
     with pytest.raises(ImageError):
-        open_decoder(codec, SizeLimit(pixels=WIDTH * HEIGHT - 1)).decode(frames(codec)[0])
+        decode(open_decoder(codec, SizeLimit(pixels=WIDTH * HEIGHT - 1)), frames(codec)[0])
     with pytest.raises(ImageError, match="over the limit"):
-        open_decoder(codec, SizeLimit(side=WIDTH - 1)).decode(frames(codec)[0])
-    assert open_decoder(codec, SizeLimit(side=WIDTH)).decode(frames(codec)[0]).shape == (HEIGHT, WIDTH)
+        decode(open_decoder(codec, SizeLimit(side=WIDTH - 1)), frames(codec)[0])
+    assert decode(open_decoder(codec, SizeLimit(side=WIDTH)), frames(codec)[0]).shape == (HEIGHT, WIDTH)
 
 
 @ALL
 @pytest.mark.parametrize("bad", [b"", b"\0", b"\0\0\0\1", bytes(500), b"\xff\xd8\xff", b"\xff" * 300])
 def test_what_is_no_frame_is_an_error_and_nothing_more(codec, bad):
     decoder = open_decoder(codec, LIMIT)
-    decoder.decode(frames(codec)[0])
+    decode(decoder, frames(codec)[0])
     with pytest.raises(ImageError):
-        decoder.decode(bad)
-    assert psnr(decoder.decode(frames(codec)[0]), smooth(0)) > 33
+        decode(decoder, bad)
+    assert psnr(decode(decoder, frames(codec)[0]), smooth(0)) > 33
 
 
 @ALL
@@ -171,7 +235,7 @@ def test_damaged_frames_give_pixels_or_an_error(codec, data):
     decoder = open_decoder(codec, LIMIT)
     for frame in frames(codec)[:3]:
         try:
-            pixels = decoder.decode(data.draw(damaged(st.just(frame))))
+            pixels = decode(decoder, data.draw(damaged(st.just(frame))))
         except ImageError:
             continue
         assert pixels.dtype == np.uint32
@@ -184,7 +248,7 @@ def test_the_receive_buffer_is_let_go(codec, cut):
     buffer = bytearray(frames(codec)[0])
     decoder = open_decoder(codec, LIMIT)
     try:
-        pixels = decoder.decode(memoryview(buffer)[:cut])
+        pixels = decode(decoder, memoryview(buffer)[:cut])
     except ImageError:
         assert cut
     else:
@@ -202,7 +266,7 @@ def test_without_av_there_is_mjpeg(monkeypatch):
     assert available_codecs() == {VideoCodec.MJPEG}
     with pytest.raises(ImageError, match="H264 cannot be decoded: the extra `video`"):
         open_decoder(VideoCodec.H264, LIMIT)
-    assert open_decoder(VideoCodec.MJPEG, LIMIT).decode(frames(VideoCodec.MJPEG)[0]).shape == (HEIGHT, WIDTH)
+    assert decode(open_decoder(VideoCodec.MJPEG, LIMIT), frames(VideoCodec.MJPEG)[0]).shape == (HEIGHT, WIDTH)
 
 
 def test_a_library_may_lack_codecs(monkeypatch):

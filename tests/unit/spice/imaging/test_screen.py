@@ -398,17 +398,3 @@ def test_surfaces_have_limits():
 def test_a_surface_that_cannot_be_is_counted(screen):
     screen.apply(create(1, 65535, 65535))
     assert screen.failed == {"SurfaceCreate": 1}
-
-
-# --- frames of video streams
-
-
-@pytest.mark.parametrize("top_down", [True, False])
-def test_frames_are_scaled_and_clipped(screen, top_down):
-    frame = np.array([[1, 2], [3, 4]], np.uint32)
-    damage = screen.draw_frame(0, frame, Rect.at(2, 2, 4, 4), Clip.to(Rect.at(0, 0, 99, 5)), top_down=top_down)
-    assert damage == Damage(0, (Rect.at(2, 2, 4, 3),))
-    rows = [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [0, 0, 0, 0]]
-    expected = rows if top_down else [rows[2], rows[2], rows[0], rows[3]]
-    assert screen.copy(Rect.at(2, 2, 4, 4)).tolist() == expected
-    assert screen.draw_frame(0, frame, Rect.at(2, 2, 4, 4), Clip.to()) is None
