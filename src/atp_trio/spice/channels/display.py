@@ -18,7 +18,7 @@ import trio
 from atp_trio.errors import ConfigError, ConnectionLost, LocalProtocolError
 from atp_trio.spice.channels.base import Connect, SpiceChannel
 from atp_trio.spice.channels.following import Following
-from atp_trio.spice.channels.heavy import is_heavy, is_heavy_frame
+from atp_trio.spice.channels.heavy import are_heavy, is_heavy, is_heavy_frame
 from atp_trio.spice.channels.inbox import log
 from atp_trio.spice.channels.main import MainChannel
 from atp_trio.spice.channels.pace import Pace
@@ -31,6 +31,7 @@ from atp_trio.spice.codec.video import VideoCodec, available_codecs, is_imported
 from atp_trio.spice.imaging.cache import ImagePending
 from atp_trio.spice.imaging.fast import Drawn
 from atp_trio.spice.imaging.screen import Damage
+from atp_trio.spice.imaging.stream import HANDLERS as STREAM_HANDLERS
 from atp_trio.spice.imaging.stream import DisplayStreams
 from atp_trio.spice.imaging.video import FRAMES, DisplayStream, StreamStatistics
 from atp_trio.spice.messages import display
@@ -74,7 +75,7 @@ class DisplayStatistics:
         updates: Messages that changed a surface.
         ahead: Those of them that a thread received and drew while nobody waited for what is drawn.
         pixels: Pixels of the rectangles they touched.
-        drawing_seconds: Time spent decoding and drawing.
+        drawing_seconds: Time spent decoding and drawing, but for frames of a video that are drawn when somebody looks.
         drawn: Drawing operations by name.
         not_drawn: Operations and image types that this version cannot draw, by name: what they would show is missing.
         failed: Operations that could not be drawn because what the server sent was wrong, by name.
@@ -110,10 +111,6 @@ class DisplayChannel(WatchedChannel):
         self._preferences: dict[type[Message], Message] = {}
         self._handlers |= {
             display.InvalAllPixmaps: self._inval_all_pixmaps,
-            display.StreamCreate: self._change_streams,
-            display.StreamClip: self._change_streams,
-            display.StreamDestroy: self._change_streams,
-            display.StreamDestroyAll: self._change_streams,
             display.StreamActivateReport: self._activate_report,
         }
 
@@ -153,7 +150,7 @@ class DisplayChannel(WatchedChannel):
 
     @property
     def latencies(self) -> tuple[float, ...]:
-        """Seconds from receiving to the surface, of the last 65536 updates."""
+        """Seconds from receiving to the surface, of the last 65536 updates; frames of a video are drawn when somebody looks."""
         return tuple(self._latencies)
 
     def statistics(self) -> ChannelStatistics:
@@ -329,12 +326,14 @@ class DisplayChannel(WatchedChannel):
         return None
 
     def _apply(self, message: Message, *, give_up: bool = False) -> Damage | None:
-        if isinstance(message, FRAMES):
+        if type(message) in STREAM_HANDLERS:
             return self._streams.apply(message)
         return self.screen.apply(message, give_up=give_up)
 
     def _is_heavy(self, message: Message) -> bool:
         """Whether drawing this would hold up the other tasks for longer than handing it to a thread."""
+        if self._streams.settles(message) and are_heavy(self.screen.deferred.values()):
+            return True
         if isinstance(message, FRAMES):
             stream = self._streams.live.get(message.id)
             return stream is not None and is_heavy_frame(stream.codec, self._streams.pixels(message))
@@ -381,7 +380,7 @@ class DisplayChannel(WatchedChannel):
             self._latencies.append(now - self._inbox.received_at)
             for watch in self._watches:
                 watch.touch(damage)
-        if isinstance(message, FRAMES):
+        if type(message) in STREAM_HANDLERS:
             self._report(message, now)
         self._changed.unpark_all()
 
@@ -402,26 +401,23 @@ class DisplayChannel(WatchedChannel):
 
     # --- video streams
 
-    def _change_streams(self, message: Message) -> None:
-        if isinstance(message, display.StreamCreate | display.StreamDestroy):
-            self._reports.forget(message.id)
-        elif isinstance(message, display.StreamDestroyAll):
-            self._reports.clear()
-        self._streams.apply(message)
-        self._changed.unpark_all()
-
     def _activate_report(self, message: display.StreamActivateReport) -> None:
         # Servers also ask about streams that they never created, when no codec suited both.
         stream = self._streams.live.get(message.stream_id)
         if stream is not None:
             self._put_report(self._reports.activate(message, is_decodable=stream.is_decodable))
 
-    def _report(self, frame: display.StreamData | display.StreamDataSized, now: float) -> None:
-        stream = self._streams.live.get(frame.id)
-        main = self.session.channels.get((ChannelType.MAIN, 0))
-        if stream is not None and isinstance(main, MainChannel):
-            clock, is_shown = main.multi_media_time, not stream.is_failing
-            self._put_report(self._reports.count(frame.id, frame.mm_time, clock=clock, now=now, is_shown=is_shown))
+    def _report(self, message: Message, now: float) -> None:
+        if isinstance(message, display.StreamCreate | display.StreamDestroy):
+            self._reports.forget(message.id)
+        elif isinstance(message, display.StreamDestroyAll):
+            self._reports.clear()
+        elif isinstance(message, FRAMES):
+            stream = self._streams.live.get(message.id)
+            main = self.session.channels.get((ChannelType.MAIN, 0))
+            if stream is not None and isinstance(main, MainChannel):
+                clock, is_shown = main.multi_media_time, not stream.is_failing
+                self._put_report(self._reports.count(message.id, message.mm_time, clock=clock, now=now, is_shown=is_shown))
 
     def _put_report(self, report: display.StreamReport | None) -> None:
         if report is not None:

@@ -7,9 +7,10 @@ which a reader lets others have their turn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from atp_trio.spice.imaging.video import DeferredFrame
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.display import VideoCodecType
 from atp_trio.spice.messages.image import Image, ImageType
@@ -56,6 +57,11 @@ def _is_plain(message: Message) -> bool:
         return False
     area, box = message.src_area, message.base.box
     return (area.width, area.height) == (box.width, box.height)
+
+
+def are_heavy(frames: Iterable[DeferredFrame]) -> bool:
+    """The same for frames that were deferred: JPEGs are decoded then; the others were, and their colours are converted sooner."""
+    return sum(one.pixels for one in frames) > MJPEG_PIXELS
 
 
 def is_heavy_frame(codec: VideoCodecType, pixels: int) -> bool:

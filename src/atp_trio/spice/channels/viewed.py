@@ -19,6 +19,7 @@ from atp_trio.errors import ChannelNotAvailable
 from atp_trio.spice.channels.base import SpiceChannel
 from atp_trio.spice.channels.cursor import CursorChannel
 from atp_trio.spice.channels.damage import CollectingWatch, DamageReceiver, Watch, watching
+from atp_trio.spice.channels.heavy import are_heavy
 from atp_trio.spice.channels.inputs import InputsChannel
 from atp_trio.spice.channels.recording import Recording, View, open_recording
 from atp_trio.spice.channels.session import Session
@@ -171,6 +172,10 @@ class ViewedChannel(SpiceChannel):
         """While the block runs, the pixels are complete and stay as they are."""
         self.recall()
         async with self._drawing:
+            if are_heavy(self.screen.deferred.values()):
+                await trio.to_thread.run_sync(self.screen.settle)
+            else:
+                self.screen.settle()
             yield
 
     @contextlib.contextmanager

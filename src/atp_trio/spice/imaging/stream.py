@@ -74,7 +74,7 @@ class DisplayStreams:
         return stream.pixels(stream.dest_of(message))
 
     def settles(self, message: Message) -> bool:
-        """Whether what is deferred may be drawn before this message is done: for all but frames that replace, or are new."""
+        """Whether what is deferred may be drawn before a message is done: for all but frames that replace one, or are new."""
         if not isinstance(message, FRAMES):
             return True
         older = self._screen.deferred.get(message.id)

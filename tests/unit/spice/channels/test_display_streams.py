@@ -12,6 +12,7 @@ import trio
 from atp_trio.errors import ConfigError, LocalProtocolError
 from atp_trio.spice.codec import lz4
 from atp_trio.spice.codec.video import VideoCodec
+from atp_trio.spice.imaging import video
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.display import Brush, DisplayCap, StreamFlag, VideoCodecType
 from atp_trio.spice.messages.geometry import Clip, DisplayBase, Rect
@@ -93,6 +94,86 @@ async def test_frames_are_drawn_in_order_with_the_rest(connected, size):
         (stream,) = counted.streams
         assert (stream.codec, stream.frames, stream.dropped, stream.is_live) == (VideoCodecType.MJPEG, 5, 0, True)
         assert stream.decode_seconds > 0
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """For every frame that is drawn, whether that was done in the program's own thread."""
+    found, draw = [], video.draw_frame
+
+    def note(*arguments, **more):
+        found.append(trio.lowlevel.in_trio_task())
+        draw(*arguments, **more)
+
+    monkeypatch.setattr(video, "draw_frame", note)
+    return found
+
+
+async def come(pair, frames):
+    """Wait until so many frames of the stream have come, without looking at any."""
+    channel = pair.vm.display
+    await channel._wait_until(lambda: bool(channel.streams) and channel.streams[0].frames == frames)
+
+
+async def test_frames_that_nobody_sees_are_told_and_not_decoded(pair, drawn):
+    async with pair.vm.display.damage() as rects:
+        say(pair, create(), *(frame(0x101010 * number) for number in range(1, 6)))
+        assert await rects.receive() == Rect.at(0, 0, 64, 48)
+        await come(pair, 5)
+    assert not drawn
+    assert pair.vm.display.display_statistics().updates >= 5
+    assert abs(int((await pair.vm.display.screenshot()).pixels[20, 20]) - 0x505050) <= 0x020202
+    assert drawn == [True]
+    (stream,) = pair.vm.display.display_statistics().streams
+    assert (stream.frames, stream.unseen, stream.dropped) == (5, 4, 0)
+
+
+LARGE = (800, 600)
+
+
+@pytest.mark.parametrize(("size", "is_inline"), [((64, 48), True), (LARGE, False)])
+@pytest.mark.parametrize("look", ["screenshot", "wait_until"])
+async def test_large_frames_are_drawn_in_a_thread_for_who_looks(connected, drawn, size, is_inline, look):
+    async with connected(size=size) as pair:
+        say(pair, create(size=size), frame(0x404040, size=size))
+        await come(pair, 1)
+        assert not drawn
+        if look == "screenshot":
+            await pair.vm.display.screenshot(Rect.at(0, 0, 4, 4))
+        else:
+            await shown(pair, 0x404040)
+        assert drawn == [is_inline]
+
+
+@pytest.mark.parametrize("message", [fill(Rect.at(0, 0, 2, 2), 1), display.StreamDestroy(id=0), display.StreamDestroyAll()])
+@pytest.mark.parametrize(("size", "is_inline"), [((64, 48), True), (LARGE, False)])
+async def test_large_frames_are_drawn_in_a_thread_for_what_comes_next(connected, drawn, size, is_inline, message):
+    async with connected(size=size) as pair:
+        channel = pair.vm.display
+        say(pair, create(size=size), frame(0x404040, size=size), message)
+        await channel._wait_until(lambda: channel.screen.drawn[type(message).__name__] == 1)
+        assert drawn == [is_inline]
+
+
+async def test_no_thread_works_ahead_of_a_frame_that_is_still_to_be_drawn(pair):
+    assert not pair.vm.display._is_awaited()
+    say(pair, create(), frame())
+    await come(pair, 1)
+    assert pair.vm.display._is_awaited()
+    await pair.vm.display.screenshot()
+    assert not pair.vm.display._is_awaited()
+
+
+async def test_a_stream_whose_pictures_cannot_be_decoded_is_reported_once_that_is_known(pair, reports):
+    cut = jpeg(0x404040)[:-30]
+    say(pair, create(), activate(max_window_size=4))
+    say(pair, display.StreamData(id=0, mm_time=0, data=cut))
+    await come(pair, 1)
+    await pair.vm.display.screenshot()
+    say(pair, *(display.StreamData(id=0, mm_time=0, data=cut) for _ in range(3)))
+    await pair.server.wait_until(lambda: bool(reports))
+    assert [(one.num_frames, one.num_drops) for one in reports] == [(4, 3)]
+    assert pair.vm.display.display_statistics().failed == {"StreamData": 4}
 
 
 async def test_the_streams_that_live(pair):

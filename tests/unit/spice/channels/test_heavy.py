@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+import numpy as np
 import pytest
 
 from atp_trio.spice.channels.heavy import (
@@ -10,12 +12,16 @@ from atp_trio.spice.channels.heavy import (
     MJPEG_PIXELS,
     OTHER_PIXELS,
     QUIC_PIXELS,
+    are_heavy,
     is_heavy,
     is_heavy_frame,
 )
+from atp_trio.spice.imaging.screen import Damage
+from atp_trio.spice.imaging.surface import Surface
+from atp_trio.spice.imaging.video import DeferredFrame, DisplayStream
 from atp_trio.spice.messages import display
-from atp_trio.spice.messages.display import Brush, VideoCodecType
-from atp_trio.spice.messages.geometry import DisplayBase, Rect
+from atp_trio.spice.messages.display import Brush, SurfaceFormat, VideoCodecType
+from atp_trio.spice.messages.geometry import Clip, DisplayBase, Rect
 from atp_trio.spice.messages.image import BinaryData, Image, ImageType
 
 
@@ -62,6 +68,18 @@ def test_frames_are_judged_by_codec():
     assert not is_heavy_frame(VideoCodecType.MJPEG, MJPEG_PIXELS)
     assert is_heavy_frame(VideoCodecType.MJPEG, MJPEG_PIXELS + 1)
     assert is_heavy_frame(VideoCodecType.VP8, OTHER_PIXELS + 1)
+
+
+def test_deferred_frames_are_judged_together():
+    stream = DisplayStream(
+        0, VideoCodecType.MJPEG, 0, 1024, MJPEG_PIXELS // 2048, Rect.at(0, 0, 4, 4), Clip(), top_down=True, clock=float
+    )
+    surface = Surface(0, SurfaceFormat.FMT_32_xRGB, np.zeros((1, 1), np.uint32))
+    half = DeferredFrame("StreamData", stream, surface, Rect.at(0, 0, 4, 4), Clip(), Damage(0, ()))
+    assert not are_heavy([])
+    assert not are_heavy([half, half])
+    assert are_heavy([half, half, half])
+    assert are_heavy([attrs.evolve(half, dest=Rect.at(0, 0, 1024, MJPEG_PIXELS // 1024 + 1))])
 
 
 def test_a_message_that_draws_nothing_is_not_heavy():
