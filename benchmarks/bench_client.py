@@ -6,7 +6,7 @@ For each case whose name has one of the words: CPU seconds of the client's proce
 tell something where the server draws as fast as the client takes them; of several rounds the best. Four clients take turns:
 
     ours                the display is kept; what of it was drawn on is kept for whoever asks
-    ours, damage        the same, and a task receives the rectangles that were drawn on (`DisplayChannel.damage`)
+    ours, damage        the same, and a task receives all rectangles that were drawn on (`DisplayChannel.damage`)
     spice-gtk in C      as a viewer written in C: GLib counts the updates
     spice-gtk           driven from Python through GObject introspection: a handler of one line hears of every update
 
@@ -120,8 +120,8 @@ class Program:
 
 async def follow(vm: atp_trio.SpiceVmConnection) -> None:
     async with vm.display.damage() as rects:
-        async for _ in rects:
-            pass
+        while True:
+            await rects.receive_all()
 
 
 async def serve(port: str, *, with_damage: bool) -> None:

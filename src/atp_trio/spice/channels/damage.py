@@ -152,6 +152,23 @@ class DamageReceiver(trio.abc.ReceiveChannel[Rect]):
 
         Cancellation: nothing is lost.
         """
+        await self._wait()
+        return self._watch.rects.popleft()
+
+    async def receive_all(self) -> list[Rect]:
+        """All rectangles that were drawn on and not received yet, at least one: for a reader of displays that draw much.
+
+        Raises:
+            trio.EndOfChannel: As `receive` does, and the others.
+
+        Cancellation: nothing is lost.
+        """
+        await self._wait()
+        rects = list(self._watch.rects)
+        self._watch.rects.clear()
+        return rects
+
+    async def _wait(self) -> None:
         with self._receiving:
             try:
                 await self._wait_until(lambda: self._watch.check() or self._is_closed)
@@ -159,7 +176,6 @@ class DamageReceiver(trio.abc.ReceiveChannel[Rect]):
                 raise trio.EndOfChannel from None
         if self._is_closed:
             raise trio.ClosedResourceError
-        return self._watch.rects.popleft()
 
     def close(self) -> None:
         """Receive no more, and keep nothing more for it."""

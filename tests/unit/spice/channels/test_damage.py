@@ -112,6 +112,15 @@ async def test_receiving_what_the_server_draws(pair):
         with trio.move_on_after(0):
             await part.receive()
             pytest.fail("there was more")
+        canvas.post(ONE, 2)
+        await pair.vm.display.wait_until(lambda screen: screen.pixels[ONE.top, ONE.left] == 2)
+        canvas.post(TWO, 3)
+        await pair.vm.display.wait_until(lambda screen: screen.pixels[TWO.bottom - 1, TWO.right - 1] == 3)
+        assert await everything.receive_all() == [ONE, TWO]
+        assert await part.receive_all() == [TWO]
+        with trio.move_on_after(0):
+            await part.receive_all()
+            pytest.fail("there was more")
 
 
 async def test_many_drawn_at_once_are_received_at_once(connected):
