@@ -189,7 +189,8 @@ async def test_the_guest_closes_the_port(vm):
             await port.disconnect()
             await port.connect(vm, ECHO_PORT)
             await say_hello(port.stream)
-            assert port.is_open_in_guest
+            while not port.is_open_in_guest:  # the news comes on another way than the bytes, and may be later
+                await trio.sleep(0.01)
 
 
 @pytest.mark.parametrize("end", ["SIGKILL", "destroy"])
