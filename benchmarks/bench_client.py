@@ -3,10 +3,12 @@
     python benchmarks/bench_client.py [--seconds 3] [--rounds 1] [--json] [WORD ...]
 
 For each case whose name has one of the words: CPU seconds of the client's process a thousand updates, and updates a second, which
-tell something where the server draws as fast as the client takes them; of several rounds the best. Four clients take turns:
+tell something where the server draws as fast as the client takes them; of several rounds the best. These clients take turns:
 
     ours                the display is kept; what of it was drawn on is kept for whoever asks
     ours, damage        the same, and a task receives all rectangles that were drawn on (`DisplayChannel.damage`)
+    ours, seen          for video only: a task looks at every frame (`DisplayChannel.wait_until`). The two above do not look,
+                        and most frames of a video that nobody sees are not decoded; spice-gtk decodes all of them
     spice-gtk in C      as a viewer written in C: GLib counts the updates
     spice-gtk           driven from Python through GObject introspection: a handler of one line hears of every update
 
@@ -27,7 +29,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -51,6 +52,11 @@ class Case(NamedTuple):
     how: str  # how images are sent
     load: str
     rate: int  # a second
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the server makes a video stream of it."""
+        return self.how == "video"
 
     @property
     def is_unlimited(self) -> bool:
@@ -124,15 +130,25 @@ async def follow(vm: atp_trio.SpiceVmConnection) -> None:
             await rects.receive_all()
 
 
-async def serve(port: str, *, with_damage: bool) -> None:
+async def look(vm: atp_trio.SpiceVmConnection) -> None:
+    def is_over(screen: atp_trio.LiveScreen) -> bool:
+        return not screen.region(0, 0, 64, 64).size
+
+    await vm.display.wait_until(is_over)
+
+
+TASKS: Final = {"damage": follow, "seen": look}
+
+
+async def serve(port: str, task: str | None) -> None:
     """Answer the lines that spice_gtk_client.py answers."""
     async with (
         atp_trio.open_spice(f"spice://127.0.0.1:{port}", channels=(atp_trio.ChannelType.DISPLAY,)) as vm,
         trio.open_nursery() as nursery,
     ):
         await vm.display.wait_ready()
-        if with_damage:
-            nursery.start_soon(follow, vm)
+        if task is not None:
+            nursery.start_soon(TASKS[task], vm)
         print("ready", flush=True)
         while True:
             await trio.lowlevel.wait_readable(sys.stdin)
@@ -148,9 +164,11 @@ async def serve(port: str, *, with_damage: bool) -> None:
                 return
 
 
+SEEN: Final = "ours, seen"
 CLIENTS: Final = {
     "ours": (sys.executable, __file__, "--serve"),
-    "ours, damage": (sys.executable, __file__, "--damage", "--serve"),
+    "ours, damage": (sys.executable, __file__, "--task", "damage", "--serve"),
+    SEEN: (sys.executable, __file__, "--task", "seen", "--serve"),
     "spice-gtk in C": (SYSTEM_PYTHON, HERE / "spice_gtk_client.py", "in-c"),
     "spice-gtk": (SYSTEM_PYTHON, HERE / "spice_gtk_client.py", "in-python"),
 }
@@ -219,7 +237,7 @@ def measure(program: Path, case: Case, command: tuple[object, ...], seconds: flo
         with Program(*command, port) as client:
             assert client.read() == "ready"
             server.ask(f"draw {case.load} {case.rate}")
-            time.sleep(0.5 if case.how != "video" else 2)  # a server that sees a video has looked at it for a while
+            time.sleep(2 if case.is_video else 0.5)  # a server that sees a video has looked at it for a while
             started, updates_before, cpu_before = count()
             time.sleep(seconds)
             ended, updates, cpu = count()
@@ -237,9 +255,10 @@ def compare(program: Path, words: list[str], seconds: float, rounds: int) -> Ite
     for case in CASES:
         if words and not any(word.lower() in case.name.lower() for word in words):
             continue
-        found: dict[str, list[Result]] = {name: [] for name in CLIENTS}
+        clients = {name: command for name, command in CLIENTS.items() if name != SEEN or case.is_video}
+        found: dict[str, list[Result]] = {name: [] for name in clients}
         for _ in range(rounds):
-            for name, command in CLIENTS.items():
+            for name, command in clients.items():
                 found[name].append(measure(program, case, command, seconds))
         yield case, {name: best(results) for name, results in found.items()}
 
@@ -273,10 +292,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one line a case")
     parser.add_argument("--serve", metavar="PORT", help=argparse.SUPPRESS)
-    parser.add_argument("--damage", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        trio.run(partial(serve, options.serve, with_damage=options.damage))
+        trio.run(serve, options.serve, options.task)
         return
     if needed := missing():
         sys.exit(f"there is nothing to compare with: {needed}")
