@@ -189,7 +189,7 @@ async def test_the_guest_closes_the_port(vm):
             await port.disconnect()
             await port.connect(vm, ECHO_PORT)
             await say_hello(port.stream)
-            while not port.is_open_in_guest:  # the news comes on another way than the bytes, and may be later
+            while not port.is_open_in_guest:  # noqa: ASYNC110 - news come on another way than the bytes, and may be later
                 await trio.sleep(0.01)
 
 
