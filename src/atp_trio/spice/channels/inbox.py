@@ -18,7 +18,7 @@ import trio
 
 from atp_trio.errors import ConnectionLost, UnexpectedMessage, UnknownMessage
 from atp_trio.spice.channels.outbox import Outbox
-from atp_trio.spice.channels.pace import PATIENCE, Pace
+from atp_trio.spice.channels.pace import MOST_BYTES, PATIENCE, Pace
 from atp_trio.spice.protocol.channel import ChannelCore
 from atp_trio.spice.wire import Message
 
@@ -26,6 +26,8 @@ log = logging.getLogger("atp_trio.spice")
 
 # Seconds after which other tasks get their turn although there are messages left.
 SLICE: Final = 2e-3
+# Bytes of a message that has begun to come, for which it is worth asking the kernel to gather them.
+LARGE: Final = 16 * 1024
 
 
 class _Turn:
@@ -159,11 +161,7 @@ class Inbox:
             return await stream.receive_into(self._core.free_space())
         while True:
             if self._pace is not None:
-                low_water = self._pace.low_water(self._core.ack.room)
-                self._gathers = stream.set_receive_low_water(low_water) and low_water > 1
-                deadline = trio.current_time() + PATIENCE if self._gathers else math.inf
-                if deadline != patience.deadline:
-                    patience.deadline = deadline
+                self._gather(self._pace, patience)
             self._sleeps = True
             try:
                 await stream.wait_receivable()
@@ -173,6 +171,21 @@ class Inbox:
             count = stream.receive_nowait(self._core.free_space())
             if count is not None:
                 return count
+
+    def _gather(self, pace: Pace, patience: trio.CancelScope) -> None:
+        """Let the kernel gather what is not worth being woken for: some messages, or as much as it can of a large one."""
+        low_water, missing = pace.low_water(self._core.ack.room), self._core.missing
+        if missing > LARGE:
+            # There is nothing to be done before it is there.
+            low_water, deadline = min(missing, MOST_BYTES), math.inf
+        else:
+            deadline = trio.current_time() + PATIENCE if low_water > 1 else math.inf
+        can_gather = self._outbox.stream.set_receive_low_water(low_water)
+        self._gathers = can_gather and deadline < math.inf
+        if not can_gather:
+            deadline = math.inf
+        if deadline != patience.deadline:
+            patience.deadline = deadline
 
     def _came(self, count: int) -> None:
         if not count:

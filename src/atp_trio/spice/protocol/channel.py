@@ -93,6 +93,11 @@ class ChannelCore:
 
     # --- in
 
+    @property
+    def missing(self) -> int:
+        """How many bytes of a message that has begun have not come yet, as far as known; 0 when nothing is known of the next."""
+        return max(self._needed - len(self._buffer), 0) if len(self._buffer) else 0
+
     def free_space(self, size: int = 0) -> memoryview:
         """Where to receive into; earlier views into messages end here.
 

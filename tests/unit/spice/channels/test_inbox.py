@@ -348,6 +348,23 @@ async def test_a_handler_is_not_cut_short_by_a_patience_that_ended_meanwhile(aut
     assert len(gathering.handled) == gathering.server.traffic.messages_sent
 
 
+async def test_a_large_message_is_waited_for_as_a_whole(autojump_clock, gathering):
+    gathering.say()
+    gathering.server.send(base.Ping(id=1, timestamp=0, data=bytes(100_000)))
+    data = b"".join(gathering.server.data_to_send())
+    gathering.stream.come(data[:5000])
+    await trio.testing.wait_all_tasks_blocked()
+    assert gathering.stream.low_water == len(data) - 5000
+    for start in range(5000, len(data) - 5000, 5000):
+        gathering.stream.come(data[start : start + 5000])
+        await trio.sleep(1)
+    assert len(gathering.stream.data) == 95_000  # nobody was woken
+    gathering.stream.come(data[5000 + len(gathering.stream.data) :])
+    await trio.testing.wait_all_tasks_blocked()
+    assert not gathering.stream.data
+    assert gathering.stream.low_water == 1
+
+
 async def test_leaving_ends_a_reader_that_gathers(autojump_clock, monkeypatch):
     gathering = Gathering(monkeypatch)
     with trio.move_on_after(0.1) as scope:
