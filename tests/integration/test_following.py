@@ -70,6 +70,15 @@ async def test_what_is_followed_is_the_servers(scene, codec):
         assert traffic.bytes_received > 100 * canvas.operations
 
 
+async def test_a_unix_socket_is_followed_too(tmp_path):
+    async with moving(port=None, unix_path=tmp_path / "spice") as pair:
+        channel, canvas = pair.vm.display, pair.server.machine.canvases[0]
+        await until(lambda: channel.display_statistics().ahead > 500)
+        pair.server.pause_scene()
+        await until(lambda: channel.display_statistics().updates >= canvas.operations)
+        assert np.array_equal((await channel.screenshot()).pixels, pair.server.surface())
+
+
 async def test_counters_are_true_meanwhile():
     async with moving() as pair:
         channel = pair.vm.display
