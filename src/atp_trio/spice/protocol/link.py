@@ -17,20 +17,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from atp_trio.errors import (
-    AuthenticationFailed,
-    LinkBadConnectionId,
-    LinkChannelNotAvailable,
-    LinkError,
-    LinkInvalidData,
-    LinkInvalidMagic,
-    LinkNeedSecured,
-    LinkNeedUnsecured,
-    LinkVersionMismatch,
-    LocalProtocolError,
-    MalformedMessage,
-    RemoteProtocolError,
-)
+from atp_trio.errors import LinkError, LocalProtocolError, MalformedMessage, RemoteProtocolError
 from atp_trio.spice.codec.link import (
     LinkHeader,
     LinkMess,
@@ -42,30 +29,13 @@ from atp_trio.spice.codec.link import (
     parse_link_reply,
 )
 from atp_trio.spice.messages.link import MAGIC, TICKET_SIZE, CommonCap, LinkAuthMechanism, LinkErrorCode, LinkResult
+from atp_trio.spice.protocol.refusal import link_error
 
 CLIENT_CAPS: Final = frozenset({CommonCap.PROTOCOL_AUTH_SELECTION, CommonCap.AUTH_SPICE, CommonCap.MINI_HEADER})
 SERVER_CAPS: Final = CLIENT_CAPS
 
 # Bytes of a mechanism and of a result.
 _WORD: Final = 4
-
-_SENTENCES: Final[dict[int, tuple[type[LinkError], str]]] = {
-    LinkErrorCode.ERROR: (LinkError, "the server refused the link"),
-    LinkErrorCode.INVALID_MAGIC: (LinkInvalidMagic, "the server did not take our link message for SPICE"),
-    LinkErrorCode.INVALID_DATA: (LinkInvalidData, "the server found our link message invalid"),
-    LinkErrorCode.VERSION_MISMATCH: (LinkVersionMismatch, "the server speaks another version of SPICE, or requires SASL"),
-    LinkErrorCode.NEED_SECURED: (LinkNeedSecured, "the server wants this channel over TLS"),
-    LinkErrorCode.NEED_UNSECURED: (LinkNeedUnsecured, "the server wants this channel without TLS"),
-    LinkErrorCode.PERMISSION_DENIED: (AuthenticationFailed, "the server did not accept the password"),
-    LinkErrorCode.BAD_CONNECTION_ID: (LinkBadConnectionId, "the server does not know the connection of this channel"),
-    LinkErrorCode.CHANNEL_NOT_AVAILABLE: (LinkChannelNotAvailable, "the channel is not available"),
-}
-
-
-def link_error(code: int) -> LinkError:
-    """The exception for SPICE's link error `code`."""
-    kind, sentence = _SENTENCES.get(code, (LinkError, f"the server refused the link with error {code}"))
-    return kind(sentence, code=code)
 
 
 @attrs.frozen
