@@ -282,7 +282,6 @@ class DisplayChannel(WatchedChannel):
             or self.screen.deferred  # to be drawn before whatever a thread would draw
             or self.session.is_awaited
             or self._other_displays()
-            or self.screen.deferred
         )
 
     async def _be_followed(self, following: Awaitable[tuple[Followed, Drawn]]) -> None:
