@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import simplejpeg
@@ -325,6 +327,15 @@ def test_frames_of_a_stream_that_fails_are_decoded_at_once(table):
     assert (table.live[3].frames, table.live[3].dropped, table.live[3].unseen) == (6, 2, 2)
 
 
+def test_a_failure_is_counted_for_the_message_that_came(table):
+    table.apply(create())
+    table.apply(frame())
+    table.apply(sized(Rect.at(5, 7, 24, 16), CUT))
+    table.screen.settle()
+    assert failed(table) == {"StreamDataSized": 1}
+    assert (table.screen.drawn["StreamData"], table.screen.drawn["StreamDataSized"]) == (1, 0)
+
+
 def test_a_hidden_stream_that_failed_is_not_held_to_fail(table):
     """Nothing of its frames could be shown: servers are not told that they were not."""
     table.apply(create(clip=NOTHING))
@@ -527,6 +538,36 @@ def test_any_messages_in_any_order_are_done_or_counted(messages, form):
 
 
 # --- deferred or not, what is seen is the same
+
+
+def vp8(count):
+    """Frames that each need those before: a block that moves to the right."""
+    context = av.CodecContext.create("libvpx", "w")
+    context.width, context.height, context.pix_fmt, context.time_base = 24, 16, "yuv420p", Fraction(1, 30)
+    context.options = {"deadline": "realtime", "lag-in-frames": "0", "b": "4M"}
+    for number in range(count):
+        picture = np.full((16, 24, 3), 40, np.uint8)
+        picture[4:12, 2 * number : 2 * number + 8] = 220
+        shown = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format="yuv420p")
+        shown.pts = number
+        yield from map(bytes, context.encode(shown))
+
+
+def test_frames_that_need_each_other_are_all_decoded_and_those_that_are_seen_are_drawn():
+    deferring, immediate = Table(), Table()
+    for table in (deferring, immediate):
+        table.apply(create(codec=VideoCodecType.VP8))
+    for number, data in enumerate(vp8(8)):
+        for table in (deferring, immediate):
+            table.apply(frame(data))
+        immediate.screen.settle()
+        if number % 3 == 2:
+            assert seen(deferring) == seen(immediate)
+            assert abs(deferring.at(5 + 2 * number + 4, 15, 1, 1)[0, 0].astype(int) & 255) > 180
+    assert not failed(deferring)
+    assert (deferring.live[3].frames, deferring.live[3].unseen) == (8, 5)
+    assert immediate.live[3].unseen == 0
+
 
 places = st.builds(Rect.at, st.integers(-9, 30), st.integers(-9, 20), st.integers(1, 30), st.integers(1, 25))
 few = st.integers(0, 2)
