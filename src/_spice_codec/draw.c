@@ -209,9 +209,9 @@ static int draw_copy(struct draw_run *run, struct body *body)
     return status;
 }
 
-size_t draw_scratch_words(void)
+size_t draw_scratch_words(uint32_t max_decoded)
 {
-    return DRAW_MAX_COPIED + quic_scratch_words(DRAW_MAX_SIDE);
+    return quic_scratch_words(DRAW_MAX_SIDE) + max_decoded;
 }
 
 /* Draw one message; DRAW_ALL: it is drawn. */

@@ -79,7 +79,7 @@ struct draw_run {
     uint32_t damage_capacity;   /* at least DRAW_MAX_DAMAGE */
     struct draw_damage *damage;
     const uint16_t *quic_lookup;
-    uint32_t *scratch;          /* draw_scratch_words() of them */
+    uint32_t *scratch;          /* draw_scratch_words(max_decoded) of them at least */
     uint32_t max_decoded;       /* pixels of a compressed image, at most DRAW_MAX_COPIED */
     struct glz_window *glz;     /* the GLZ dictionary; NULL: its images are not for us */
     const struct pixel_table *pictures; /* the cache; NULL: nothing is found or kept there */
@@ -94,8 +94,8 @@ struct draw_run {
     uint64_t work;
 };
 
-/* How many uint32_t of scratch a run needs. */
-size_t draw_scratch_words(void);
+/* How many uint32_t of scratch a run needs for compressed images of so many pixels. */
+size_t draw_scratch_words(uint32_t max_decoded);
 
 /*
  * Draw the messages frames[0, count) of the buffer data[0, size), in order, until one is not for us. Returns enum draw_status;

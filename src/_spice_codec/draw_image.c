@@ -160,11 +160,11 @@ static bool decode(struct draw_run *run, struct body *payload, struct image *ima
     return lz_decode(data, size, image->width, image->height, NULL, 0, 1, out, stride, scratch) == LZ_OK;
 }
 
-/* Decode an image to memory for all of it. */
+/* Decode an image to memory for all of it, with scratch for one row. */
 static bool decode_whole(struct draw_run *run, struct body *payload, struct image *image, uint32_t *out)
 {
     ptrdiff_t stride = (ptrdiff_t)image->width * 4;
-    if (!decode(run, payload, image, (uint8_t *)out, stride, run->scratch + DRAW_MAX_COPIED))
+    if (!decode(run, payload, image, (uint8_t *)out, stride, run->scratch))
         return false;
     image->pixels = (const uint8_t *)out;
     image->stride = stride;
@@ -201,7 +201,7 @@ static bool decode_image(struct draw_run *run, const struct base *base, struct b
     if (image->is_kept)
         return decode_whole(run, payload, image, run->kept_pixels + run->kept_used);
     if (base->count != 1 || !contains(base->areas[0], place))
-        return decode_whole(run, payload, image, run->scratch);
+        return decode_whole(run, payload, image, run->scratch + quic_scratch_words(DRAW_MAX_SIDE));
     uint8_t *out = pixel_at(base->surface, image->x, image->y);
     return decode(run, payload, image, out, (ptrdiff_t)surface_stride(base->surface), run->scratch);
 }

@@ -149,7 +149,7 @@ static uint32_t fuzz(const uint8_t *data, size_t size)
                            .damage = take(DAMAGE * sizeof(struct draw_damage)),
                            .damage_capacity = DAMAGE,
                            .quic_lookup = lookup,
-                           .scratch = take(draw_scratch_words() * 4),
+                           .scratch = take(draw_scratch_words(DRAW_MAX_DECODED) * 4),
                            .max_decoded = DRAW_MAX_DECODED,
                            .glz = &window,
                            .kept_pixels = take(KEPT_PIXELS * 4),

@@ -128,7 +128,7 @@ class FrameDrawer:
         self._rects = ffi.new("struct draw_damage[]", _DAMAGE_CAPACITY)
         self._damage = memoryview(ffi.buffer(self._rects))
         # Never touched but for compressed images, and then only as far as their size.
-        self._scratch = untouched(lib.draw_scratch_words(), np.uint32)
+        self._scratch = untouched(lib.draw_scratch_words(lib.DRAW_MAX_COPIED), np.uint32)
         self._run = ffi.new("struct draw_run *")
         self._run.damage, self._run.damage_capacity = self._rects, _DAMAGE_CAPACITY
         self._totals = memoryview(ffi.buffer(ffi.addressof(self._run, "totals")))
