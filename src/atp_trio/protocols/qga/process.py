@@ -1,22 +1,18 @@
-"""Programs in a guest, run by its agent.
+"""A program that runs in a guest: what it writes, and how it ends.
 
-Theory of operation. The agent tells the output of a program when it has ended, and cuts it at 16 MiB. To tell it while the
-program runs, a shell in the guest sends it to new files that only the agent's user can read, and replaces itself by the program;
-these are read through the agent while they grow, and removed, many at once, when nothing else is to be done. A guest without
-`/bin/sh` (Windows) has its output told at the end.
+Theory of operation. What it writes is read through the agent from files that grow, or told at the end: see `program`, which
+starts it.
 
-Whether a program has ended is asked again and again, after 1 ms first and after 250 ms at last. The agent tells the end once: so
-that no caller's cancellation loses it, an errand asks, and callers wait for that.
+Whether it has ended is asked again and again, after 1 ms first and after 250 ms at last. The agent tells the end once: so that
+no caller's cancellation loses it, an errand asks, and callers wait for that.
 
 Source:
-    QEMU Guest Agent Protocol Reference, guest-exec and guest-exec-status.
+    QEMU Guest Agent Protocol Reference, guest-exec-status.
 """
 
 from __future__ import annotations
 
 import math
-import secrets
-from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -34,25 +30,14 @@ from atp_trio.errors import (
     QgaError,
 )
 from atp_trio.protocols.qga.agent import QgaAgent
+from atp_trio.protocols.qga.broom import Broom
 from atp_trio.protocols.qga.errand import Errand, Errands
-from atp_trio.protocols.qga.file import GuestFile, acquire_guest_file, open_guest_file
-from atp_trio.protocols.qga.message import decode_data, encode_data, member
+from atp_trio.protocols.qga.exec import FIRST_DELAY, longer_delay, run_shell
+from atp_trio.protocols.qga.file import GuestFile, acquire_guest_file
+from atp_trio.protocols.qga.message import decode_data, member
 
-__all__ = ["Completed", "ExitStatus", "GuestOutput", "GuestProcess", "Programs"]
+__all__ = ["Completed", "ExitStatus", "GuestOutput", "GuestProcess"]
 
-SHELL: Final = "/bin/sh"
-_FIRST_DELAY: Final = 0.001
-_LAST_DELAY: Final = 0.25
-
-_BACKOFF: Final = 1.5
-_SWEEP_SECONDS: Final = 0.5
-_SWEEP_MOST: Final = 500
-
-# With -C, a file that is there already, or a link, is no place: /tmp is everybody's.
-_PRIVATE: Final = "umask 077; set -C"
-_MAKE_INPUT: Final = f'{_PRIVATE}; : >"$0.in"'
-_EXECUTE: Final = f'm=$(umask); {_PRIVATE}; exec >"$0.out" 2>"$0.err"; umask "$m"; set +C; exec "$@"'
-_EXECUTE_WITH_INPUT: Final = f'exec <"$0.in"; {_EXECUTE}'
 _KILL: Final = 'kill -s "$1" "$0"'
 
 
@@ -200,7 +185,7 @@ class GuestProcess:
         self.stdout = GuestOutput(self, "out")
         self.stderr = GuestOutput(self, "err")
         self.is_detached = False
-        self._delay = _FIRST_DELAY
+        self._delay = FIRST_DELAY
         self._polling: Errand | None = None
         self._failure: AtpError | None = None
 
@@ -235,7 +220,7 @@ class GuestProcess:
         self.hurry()
         await self.poll()
         if self.status is None:
-            await self.errands.acquire(lambda: run_shell(self.agent, _KILL, str(self.pid), signal), _nothing)
+            await run_shell(self.agent, self.errands, _KILL, str(self.pid), signal)
 
     def detach(self) -> None:
         """Let it go on when the block is left."""
@@ -243,7 +228,7 @@ class GuestProcess:
 
     def hurry(self) -> None:
         """It is at work: ask soon again."""
-        self._delay = _FIRST_DELAY
+        self._delay = FIRST_DELAY
 
     async def poll(self) -> None:
         """Wait a little, and ask once whether it has ended; together with others who do so."""
@@ -276,7 +261,7 @@ class GuestProcess:
     async def _ask_soon(self) -> None:
         try:
             await trio.sleep(self._delay)
-            self._delay = min(_BACKOFF * self._delay, _LAST_DELAY)
+            self._delay = longer_delay(self._delay)
             self._take(await self._ask())
         except AtpError as error:
             self._failure = error
@@ -301,138 +286,3 @@ class GuestProcess:
             for output, name in ((self.stdout, "out"), (self.stderr, "err")):
                 output.give(decode_data(told.get(f"{name}-data", "")), is_truncated=told.get(f"{name}-truncated") is True)
         self.status = ExitStatus(None if signal is not None else returncode, signal)
-
-
-class Broom:
-    """Removes files, a little later and all together: to start a program for it takes the guest longer than most else."""
-
-    def __init__(self, agent: QgaAgent, errands: Errands) -> None:
-        self._agent = agent
-        self._errands = errands
-        self._paths: dict[str, None] = {}
-        self._is_sweeping = False
-
-    def sweep(self, *paths: str) -> None:
-        """Remove these; and those that could not be removed before, as there was no agent."""
-        self._paths |= dict.fromkeys(paths)
-        if self._paths and not self._is_sweeping:
-            self._is_sweeping = True
-            self._errands.start(self._sweep_soon)
-
-    async def _sweep_soon(self) -> None:
-        try:
-            await self._errands.wait_finishing(_SWEEP_SECONDS)
-            while self._paths:
-                paths = list(self._paths)[:_SWEEP_MOST]
-                await run_program(self._agent, "rm", ["-f", *paths])
-                for path in paths:
-                    del self._paths[path]
-        finally:
-            self._is_sweeping = False
-
-
-@attrs.define(eq=False)
-class Programs:
-    """Starts programs on one connection."""
-
-    _agent: QgaAgent
-    _errands: Errands
-    _scratch: str
-    _has_shell: bool = attrs.field(init=False, default=True)
-    _broom: Broom = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._broom = Broom(self._agent, self._errands)
-
-    def sweep(self) -> None:
-        """Remove what could not be removed before."""
-        self._broom.sweep()
-
-    async def start(self, argv: Sequence[str], env: Mapping[str, str] | None, stdin: bytes) -> GuestProcess:
-        """As `QgaProtocol.exec`; the process is to be left."""
-        words = check_argv(argv)
-        options: dict[str, Any] = {} if env is None else {"env": [f"{name}={value}" for name, value in env.items()]}
-        if self._has_shell:
-            process = await self._start_by_shell(words, options, stdin)
-            if process is not None:
-                return process
-        if stdin:
-            options["input-data"] = encode_data(stdin)
-        return await self._start(words[0], words[1:], options | {"capture-output": True}, None)
-
-    async def _start_by_shell(self, words: list[str], options: dict[str, Any], stdin: bytes) -> GuestProcess | None:
-        """None if there is no shell."""
-        place = f"{self._scratch}/atp-{secrets.token_hex(16)}"
-        script = _EXECUTE
-        if len(stdin) > self._agent.max_data // 2:
-            if not await self._keep_input(place, stdin):
-                return None
-            script = _EXECUTE_WITH_INPUT
-        elif stdin:
-            options = options | {"input-data": encode_data(stdin)}
-        try:
-            return await self._start(SHELL, ["-c", script, place, *words], options, place)
-        except AgentUnavailable:
-            raise
-        except QgaError:
-            # Where the reason is another one, starting without a shell fails for it, too.
-            return None
-
-    async def _keep_input(self, place: str, stdin: bytes) -> bool:
-        """Put what is too long for a command into a file; gives whether there is a shell."""
-        try:
-            await self._errands.acquire(lambda: run_shell(self._agent, _MAKE_INPUT, place), _nothing)
-        except AgentUnavailable:
-            raise
-        except QgaError:
-            return False
-        try:
-            async with open_guest_file(self._agent, self._errands, f"{place}.in", "w") as file:
-                await file.write(stdin)
-        except BaseException:
-            self._broom.sweep(f"{place}.in")
-            raise
-        return True
-
-    async def _start(self, path: str, arguments: list[str], options: dict[str, Any], place: str | None) -> GuestProcess:
-        async def start() -> GuestProcess:
-            pid = await start_program(self._agent, path, arguments, options)
-            return GuestProcess(self._agent, self._errands, self._broom, pid, place)
-
-        process = await self._errands.acquire(start, GuestProcess.leave)
-        self._has_shell = place is not None
-        return process
-
-
-async def start_program(agent: QgaAgent, path: str, arguments: list[str], options: Mapping[str, Any]) -> int:
-    """Start a program; gives its number."""
-    return member(await agent.ask("guest-exec", path=path, arg=arguments, **options), "pid", int)
-
-
-async def run_shell(agent: QgaAgent, script: str, *words: str) -> None:
-    """Run a script to its end, however it ends."""
-    await run_program(agent, SHELL, ["-c", script, *words])
-
-
-async def run_program(agent: QgaAgent, path: str, arguments: list[str]) -> None:
-    """Run a program to its end, however it ends."""
-    pid = await start_program(agent, path, arguments, {})
-    delay = _FIRST_DELAY
-    while not member(await agent.ask("guest-exec-status", pid=pid), "exited", bool):
-        await trio.sleep(delay)
-        delay = min(_BACKOFF * delay, _LAST_DELAY)
-
-
-async def _nothing(_: object) -> None:
-    """What is done behind what needs nothing to be done."""
-
-
-def check_argv(argv: Sequence[str]) -> list[str]:
-    """A program and its arguments, as a list.
-
-    Raises:
-        ConfigError: It cannot be meant.
-    """
-    if isinstance(argv, str) or not argv or any("\0" in word for word in argv):
-        raise ConfigError("a program and its arguments are a sequence of strings without NUL, such as ['ls', '-l']")
-    return list(argv)

@@ -40,7 +40,8 @@ from atp_trio.protocols.qga.fact import (
 )
 from atp_trio.protocols.qga.file import GuestFile, open_guest_file
 from atp_trio.protocols.qga.message import QgaCommand, QgaReply
-from atp_trio.protocols.qga.process import Completed, GuestOutput, GuestProcess, Programs
+from atp_trio.protocols.qga.process import Completed, GuestOutput, GuestProcess
+from atp_trio.protocols.qga.program import Programs
 from atp_trio.protocols.qga.transfer import ProgressChannel, Transfers
 
 __all__ = ["QgaProtocol", "QgaTarget", "open_qga"]

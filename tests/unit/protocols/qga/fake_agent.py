@@ -15,6 +15,7 @@ from atp_trio.hypervisor.event import AgentLifecycle, DomainLifecycle
 from atp_trio.hypervisor.events import EventHub
 
 UUID = "8d1c2d0e-0000-4000-8000-000000000002"
+ARGV = ["prog", "-x", "a b"]
 
 
 class Refused(Exception):
@@ -184,6 +185,25 @@ class FakeAgent:
         if program.status["exited"]:
             del self.programs[pid]  # it is told once
         return program.status
+
+
+def ends(agent, *, out=b"", err=b"", **status):
+    """Programs end at once, like this."""
+
+    def end(program):
+        if program.place is None:
+            agent.end(program, **status)
+            return
+        agent.write(program, out)
+        agent.write(program, err, "err")
+        agent.end(program, **status)
+
+    agent.on_exec = end
+
+
+def started(agent):
+    (program,) = agent.running
+    return program
 
 
 class FakeHost:
