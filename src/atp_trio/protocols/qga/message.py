@@ -107,3 +107,14 @@ def member(value: Any, name: str, kind: type[T]) -> T:
     if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
         raise MalformedMessage(f"the guest agent's answer has no {name!r} that is one")
     return found
+
+
+def number(value: Any) -> int:
+    """An answer that is a whole number.
+
+    Raises:
+        MalformedMessage: It is none.
+    """
+    if type(value) is not int:
+        raise MalformedMessage("the guest agent's answer is no number")
+    return value

@@ -39,7 +39,7 @@ from atp_trio.protocols.qga.fact import (
     read_users,
 )
 from atp_trio.protocols.qga.file import GuestFile, open_guest_file
-from atp_trio.protocols.qga.message import QgaCommand, QgaReply
+from atp_trio.protocols.qga.message import QgaCommand, QgaReply, member, number
 from atp_trio.protocols.qga.process import Completed, GuestOutput, GuestProcess
 from atp_trio.protocols.qga.program import Programs
 from atp_trio.protocols.qga.transfer import ProgressChannel, Transfers
@@ -170,10 +170,7 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
         Raises:
             AtpError: As `execute`.
         """
-        value = await self._ask("guest-get-host-name")
-        if not isinstance(value, dict) or not isinstance(name := value.get("host-name"), str):
-            raise MalformedMessage("the guest agent tells no host name")
-        return name
+        return member(await self._ask("guest-get-host-name"), "host-name", str)
 
     async def network_interfaces(self) -> tuple[NetworkInterface, ...]:
         """The guest's network interfaces, with their addresses.
@@ -197,7 +194,7 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
         Raises:
             AtpError: As `execute`.
         """
-        return _number(await self._ask("guest-get-time"))
+        return number(await self._ask("guest-get-time"))
 
     async def set_time(self, nanoseconds: int | None = None) -> None:
         """Set the guest's clock, to nanoseconds since 1970; None takes over the machine's.
@@ -242,8 +239,8 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
             AtpError: As `execute`.
         """
         if mountpoints is None:
-            return _number(await self.execute("guest-fsfreeze-freeze"))
-        return _number(await self.execute("guest-fsfreeze-freeze-list", mountpoints=list(mountpoints)))
+            return number(await self.execute("guest-fsfreeze-freeze"))
+        return number(await self.execute("guest-fsfreeze-freeze-list", mountpoints=list(mountpoints)))
 
     async def fsfreeze_thaw(self) -> int:
         """Thaw all file systems that are frozen; gives how many that were.
@@ -251,7 +248,7 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
         Raises:
             AtpError: As `execute`.
         """
-        return _number(await self.execute("guest-fsfreeze-thaw"))
+        return number(await self.execute("guest-fsfreeze-thaw"))
 
     @asynccontextmanager
     async def frozen(self, mountpoints: Sequence[str] | None = None) -> AsyncIterator[int]:
@@ -472,12 +469,6 @@ async def _collect(output: GuestOutput, limit: int) -> tuple[bytes, bool]:
         if len(found) > limit:
             return bytes(found[:limit]), True
     return bytes(found), output.is_truncated
-
-
-def _number(value: Any) -> int:
-    if type(value) is not int:
-        raise MalformedMessage("the guest agent's answer is no number")
-    return value
 
 
 @asynccontextmanager
