@@ -12,12 +12,9 @@ import trio
 
 from atp_trio.errors import (
     AgentNotConfigured,
-    AgentNotConnected,
     AgentUnavailable,
-    AgentUnresponsive,
     ConfigError,
     DomainNotRunning,
-    LocalProtocolError,
     MalformedMessage,
 )
 from atp_trio.hypervisor.domain import Domain, DomainState
@@ -39,6 +36,7 @@ from atp_trio.protocols.qga.fact import (
     read_users,
 )
 from atp_trio.protocols.qga.file import GuestFile, open_guest_file
+from atp_trio.protocols.qga.freeze import freeze, open_frozen, thaw
 from atp_trio.protocols.qga.message import QgaCommand, QgaReply, member, number
 from atp_trio.protocols.qga.process import Completed, GuestOutput, GuestProcess
 from atp_trio.protocols.qga.program import Programs
@@ -50,7 +48,6 @@ QgaTarget = Domain | Address
 """A `Domain`; the UNIX socket of the agent's port (`unix:PATH`, a path); or a stream that is connected to it."""
 
 _MIB: Final = 1024 * 1024
-_THAW_SECONDS: Final = 30.0
 _ENDED: Final = frozenset({DomainState.SHUTOFF, DomainState.CRASHED})
 
 
@@ -238,9 +235,7 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
         Raises:
             AtpError: As `execute`.
         """
-        if mountpoints is None:
-            return number(await self.execute("guest-fsfreeze-freeze"))
-        return number(await self.execute("guest-fsfreeze-freeze-list", mountpoints=list(mountpoints)))
+        return await freeze(self.execute, mountpoints)
 
     async def fsfreeze_thaw(self) -> int:
         """Thaw all file systems that are frozen; gives how many that were.
@@ -248,10 +243,9 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
         Raises:
             AtpError: As `execute`.
         """
-        return number(await self.execute("guest-fsfreeze-thaw"))
+        return await thaw(self.execute)
 
-    @asynccontextmanager
-    async def frozen(self, mountpoints: Sequence[str] | None = None) -> AsyncIterator[int]:
+    def frozen(self, mountpoints: Sequence[str] | None = None) -> AbstractAsyncContextManager[int]:
         """Freeze file systems for the time of the block: for a snapshot.
 
         Gives how many. They are thawed however the block is left.
@@ -262,23 +256,7 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
 
         Cancellation: they are thawed first, which is shielded and takes 30 s at most.
         """
-        try:
-            count = await self.fsfreeze_freeze(mountpoints)
-        except (AgentNotConfigured, AgentNotConnected, DomainNotRunning, LocalProtocolError):
-            raise  # nothing was sent
-        except BaseException:
-            await self._thaw_surely()
-            raise
-        try:
-            yield count
-        finally:
-            await self._thaw_surely()
-
-    async def _thaw_surely(self) -> None:
-        with trio.move_on_after(_THAW_SECONDS, shield=True) as scope:
-            await self.fsfreeze_thaw()
-        if scope.cancelled_caught:
-            raise AgentUnresponsive(f"the guest's file systems could not be thawed within {_THAW_SECONDS:g} s")
+        return open_frozen(self.execute, mountpoints)
 
     # --- files
 
