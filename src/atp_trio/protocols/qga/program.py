@@ -1,4 +1,4 @@
-"""Programs in a guest, started by its agent.
+"""Programs in a guest, run by its agent.
 
 Theory of operation. The agent tells the output of a program when it has ended, and cuts it at 16 MiB. To tell it while the
 program runs, a shell in the guest sends it to new files that only the agent's user can read, and replaces itself by the program;
@@ -12,7 +12,8 @@ Source:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import attrs
@@ -24,7 +25,7 @@ from atp_trio.protocols.qga.errand import Errands
 from atp_trio.protocols.qga.exec import SHELL, run_shell, start_program
 from atp_trio.protocols.qga.file import open_guest_file
 from atp_trio.protocols.qga.message import encode_data
-from atp_trio.protocols.qga.process import GuestProcess
+from atp_trio.protocols.qga.process import Completed, GuestOutput, GuestProcess
 
 __all__ = ["Programs"]
 
@@ -37,7 +38,7 @@ _EXECUTE_WITH_INPUT: Final = f'exec <"$0.in"; {_EXECUTE}'
 
 @attrs.define(eq=False)
 class Programs:
-    """Starts programs on one connection."""
+    """The programs of one connection."""
 
     _agent: QgaAgent
     _errands: Errands
@@ -52,9 +53,25 @@ class Programs:
         """Remove what could not be removed before."""
         self._broom.sweep()
 
-    async def start(self, argv: Sequence[str], env: Mapping[str, str] | None, stdin: bytes) -> GuestProcess:
-        """As `QgaProtocol.exec`; the process is to be left."""
-        words = check_argv(argv)
+    @asynccontextmanager
+    async def exec(self, argv: Sequence[str], env: Mapping[str, str] | None, stdin: bytes) -> AsyncIterator[GuestProcess]:
+        """As `QgaProtocol.exec`."""
+        process = await self._start(argv, env, stdin)
+        try:
+            yield process
+        finally:
+            await process.leave()
+
+    async def run(self, argv: Sequence[str], env: Mapping[str, str] | None, stdin: bytes, *, max_output: int) -> Completed:
+        """As `QgaProtocol.run`."""
+        async with self.exec(argv, env, stdin) as process:
+            status = await process.wait()
+            stdout, is_more = await _collect(process.stdout, max_output)
+            stderr, is_more_err = await _collect(process.stderr, max_output)
+        return Completed(status.returncode, status.signal, stdout, stderr, is_more, is_more_err)
+
+    async def _start(self, argv: Sequence[str], env: Mapping[str, str] | None, stdin: bytes) -> GuestProcess:
+        words = _check_argv(argv)
         options: dict[str, Any] = {} if env is None else {"env": [f"{name}={value}" for name, value in env.items()]}
         if self._has_shell:
             process = await self._start_by_shell(words, options, stdin)
@@ -62,7 +79,7 @@ class Programs:
                 return process
         if stdin:
             options["input-data"] = encode_data(stdin)
-        return await self._start(words[0], words[1:], options | {"capture-output": True}, None)
+        return await self._start_as(words[0], words[1:], options | {"capture-output": True}, None)
 
     async def _start_by_shell(self, words: list[str], options: dict[str, Any], stdin: bytes) -> GuestProcess | None:
         """None if there is no shell."""
@@ -75,7 +92,7 @@ class Programs:
         elif stdin:
             options = options | {"input-data": encode_data(stdin)}
         try:
-            return await self._start(SHELL, ["-c", script, place, *words], options, place)
+            return await self._start_as(SHELL, ["-c", script, place, *words], options, place)
         except AgentUnavailable:
             raise
         except QgaError:
@@ -98,7 +115,7 @@ class Programs:
             raise
         return True
 
-    async def _start(self, path: str, arguments: list[str], options: dict[str, Any], place: str | None) -> GuestProcess:
+    async def _start_as(self, path: str, arguments: list[str], options: dict[str, Any], place: str | None) -> GuestProcess:
         async def start() -> GuestProcess:
             pid = await start_program(self._agent, path, arguments, options)
             return GuestProcess(self._agent, self._errands, self._broom, pid, place)
@@ -108,7 +125,17 @@ class Programs:
         return process
 
 
-def check_argv(argv: Sequence[str]) -> list[str]:
+async def _collect(output: GuestOutput, limit: int) -> tuple[bytes, bool]:
+    """What was written, up to a limit; and whether there was more."""
+    found = bytearray()
+    while data := await output.receive_some():
+        found += data
+        if len(found) > limit:
+            return bytes(found[:limit]), True
+    return bytes(found), output.is_truncated
+
+
+def _check_argv(argv: Sequence[str]) -> list[str]:
     """A program and its arguments, as a list.
 
     Raises:

@@ -38,7 +38,7 @@ from atp_trio.protocols.qga.fact import (
 from atp_trio.protocols.qga.file import GuestFile, open_guest_file
 from atp_trio.protocols.qga.freeze import freeze, open_frozen, thaw
 from atp_trio.protocols.qga.message import QgaCommand, QgaReply, member, number
-from atp_trio.protocols.qga.process import Completed, GuestOutput, GuestProcess
+from atp_trio.protocols.qga.process import Completed, GuestProcess
 from atp_trio.protocols.qga.program import Programs
 from atp_trio.protocols.qga.transfer import ProgressChannel, Transfers
 
@@ -359,11 +359,8 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
         killed, and output comes at the end.
         """
         self._check_connected()
-        process = await self._programs.start(argv, env, stdin)
-        try:
+        async with self._programs.exec(argv, env, stdin) as process:
             yield process
-        finally:
-            await process.leave()
 
     async def run(
         self,
@@ -386,11 +383,8 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
 
         Cancellation: the program is killed.
         """
-        async with self.exec(argv, env=env, stdin=stdin) as process:
-            status = await process.wait()
-            stdout, is_more = await _collect(process.stdout, max_output)
-            stderr, is_more_err = await _collect(process.stderr, max_output)
-        return Completed(status.returncode, status.signal, stdout, stderr, is_more, is_more_err)
+        self._check_connected()
+        return await self._programs.run(argv, env, stdin, max_output=max_output)
 
     # --- as every protocol
 
@@ -438,15 +432,6 @@ class QgaProtocol(Protocol[QgaTarget, QgaCommand, QgaReply]):
                 yield
             finally:
                 self._programs.sweep()
-
-
-async def _collect(output: GuestOutput, limit: int) -> tuple[bytes, bool]:
-    found = bytearray()
-    while data := await output.receive_some():
-        found += data
-        if len(found) > limit:
-            return bytes(found[:limit]), True
-    return bytes(found), output.is_truncated
 
 
 @asynccontextmanager
