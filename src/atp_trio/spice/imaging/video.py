@@ -70,6 +70,7 @@ class DisplayStream:
         dest: Where frames go, scaled, unless a frame says otherwise.
         clip: What of them is seen.
         top_down: Whether the pictures' rows begin at the top.
+        decoder: What has its newest frame; None where nothing here can decode it.
         mm_time: When the last frame was to be shown, in milliseconds of the machine's multimedia clock (`main.multi_media_time`);
             None before the first. Frames are shown when they come.
         frames: Frames that came.
