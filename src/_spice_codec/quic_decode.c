@@ -26,6 +26,21 @@ ALWAYS_INLINE uint32_t read_run(struct bits *bits, struct quic_group *group, uin
     return run;
 }
 
+/*
+ * Write a run of pixels. Few runs are longer than FILL: the others are written without a branch on their length, and with them
+ * some of the `room` pixels, which are decoded afterwards.
+ */
+ALWAYS_INLINE void fill(uint32_t *pixels, uint32_t run, uint32_t room, uint32_t pixel)
+{
+    enum { FILL = 8 };
+    if (LIKELY(run <= FILL && FILL <= room))
+        for (uint32_t i = 0; i < FILL; i++)
+            pixels[i] = pixel;
+    else
+        for (uint32_t i = 0; i < run; i++)
+            pixels[i] = pixel;
+}
+
 /* A row of a group, the one above it, and its differences, which still are those above where they are not yet written. */
 struct row {
     uint32_t *pixels;
@@ -46,16 +61,32 @@ struct kind {
 
 typedef uint32_t learner(struct decoder *decoder, uint32_t context, uint32_t n);
 
+/* The first pixel not decoded, and whether that is because it is not simple. */
+struct ahead {
+    uint32_t i, is_odd;
+};
+
+/* Stop before pixel i, at which the stream is to be reloaded. */
+ALWAYS_INLINE struct ahead leave(struct bits *stream, struct decoder *decoder, const uint8_t *at, uint32_t count, size_t i,
+                                 size_t due, uint32_t is_odd)
+{
+    COMPUTE_HERE(count); /* or both are made and kept for every pixel */
+    COMPUTE_HERE(is_odd);
+    stream->at = (size_t)(at - stream->data) / 4;
+    stream->count = (int32_t)(count & 63);
+    decoder->group.skip = (uint32_t)(due - i);
+    return (struct ahead){(uint32_t)i, is_odd};
+}
+
 /*
  * Decode the pixels from `from`, where no run may begin, to before `end` as far as they are simple: no run, no long codeword
  * and, unless `with_escapes`, no escape. The stream has a word for each of them and two more, so that its end needs no test.
- * Return the first pixel not decoded, at which the stream is to be reloaded.
  *
  * This is what decoding spends its time on. It is apart so that its variables stay in registers, and from one codeword to the
  * next there are only a count of zeros and a shift; look-ups, refilling and reconstruction are beside that path.
  */
-ALWAYS_INLINE uint32_t decode_simple(struct bits *stream, struct decoder *decoder, const struct row *row, uint32_t from,
-                                     uint32_t end, struct kind kind, int with_escapes, learner *learn)
+ALWAYS_INLINE struct ahead decode_simple(struct bits *stream, struct decoder *decoder, const struct row *row, uint32_t from,
+                                         uint32_t end, struct kind kind, int with_escapes, learner *learn)
 {
     const uint8_t *at = stream->data + 4 * stream->at;
     uint64_t window = stream->window;
@@ -70,30 +101,25 @@ ALWAYS_INLINE uint32_t decode_simple(struct bits *stream, struct decoder *decode
         ptrdiff_t n = (ptrdiff_t)(i - stop);
         do {
             uint64_t filled = window | swap_words(load_two_words(at)) >> (count & 63);
-            struct entries entries = look_up(window, filled, decoder, kind.channels, context, with_escapes);
-            uint32_t all = sum(&entries);
-            if (UNLIKELY(with_escapes ? is_any_long(&entries) : (all & ENTRY_FLAGS) != 0)) {
-                i = stop + (size_t)n;
-                goto end;
+            struct entries entries = look_up_pixel(window, filled, decoder, kind.channels, context, with_escapes);
+            if (UNLIKELY(flags_of(&entries) & (with_escapes ? ENTRY_LONGS : ENTRY_FLAGS))) {
+                if (!(flags_of(&entries) & ENTRY_LONGS))
+                    decoder->rough = ROUGH_PIXELS;
+                return leave(stream, decoder, at, count, stop + (size_t)n, due, 1);
             }
             window = entries.window;
             at += (~count & 32) >> 3; /* a word if count < 32 */
-            uint32_t two = entries.r + entries.g;
-            count = (count | 32) - (with_escapes ? two & ENTRY_LENGTH : two) - entries.form - entries.zeros;
-            context = to_errors(&entries);
-            errors[n] = all >> 8;
-            left = reconstruct(left, kind.is_first ? left : to_lanes(above[n]), all >> 8, kind.depth);
+            count = count_after(count | 32, &entries);
+            context = errors_of(&entries);
+            errors[n] = to_lanes_of(context);
+            left = reconstruct(left, kind.is_first ? left : to_lanes(above[n]), errors[n], kind.depth);
             pixels[n] = to_word(left);
         } while (++n != 0 && (kind.is_first || LIKELY(above[n] != above[n - 1]) || pixels[n - 1] != pixels[n - 2]));
         i = stop + (size_t)n;
         if (i > due)
             due = i + learn(decoder, row->errors[i - 2], row->errors[i - 1]);
     } while (i < end && (kind.is_first || !is_run(row, i)));
-end:
-    decoder->group.skip = (uint32_t)(due - i);
-    stream->at = (size_t)(at - stream->data) / 4;
-    stream->count = (int32_t)(count & 63);
-    return (uint32_t)i;
+    return leave(stream, decoder, at, count, i, due, 0);
 }
 
 /* Decode any pixel that is not in a run, and learn from it if its turn has come. */
@@ -101,22 +127,8 @@ ALWAYS_INLINE void decode_pixel(struct bits *bits, struct decoder *decoder, cons
                                 learner *learn)
 {
     uint32_t up = kind.is_first ? 0 : row->above[i], left = i ? row->pixels[i - 1] : up;
-    uint32_t context = i ? row->errors[i - 1] : kind.is_first ? 0 : row->errors[0], errors;
-    uint64_t unfilled = bits->window;
-    refill(bits);
-    struct entries entries = look_up(unfilled, bits->window, decoder, kind.channels, unpack(context), 1);
-    if (UNLIKELY(is_any_long(&entries))) {
-        struct long_errors result = read_long_errors(*bits, decoder, kind.depth, kind.channels, context);
-        *bits = result.bits;
-        errors = result.errors;
-    } else {
-        uint32_t all = sum(&entries);
-        if (all & ENTRY_FLAGS)
-            decoder->rough = ROUGH_PIXELS;
-        bits->window = entries.window;
-        bits->count -= (int32_t)(all & ENTRY_LENGTH);
-        errors = all >> 8;
-    }
+    uint32_t context = i ? row->errors[i - 1] : kind.is_first ? 0 : row->errors[0];
+    uint32_t errors = read_errors(bits, decoder, kind.depth, kind.channels, unpack(context));
     row->errors[i] = errors;
     row->pixels[i] = to_word(reconstruct(to_lanes(left), to_lanes(kind.is_first ? left : up), errors, kind.depth));
     if (decoder->group.skip-- == 0)
@@ -128,7 +140,8 @@ ALWAYS_INLINE uint32_t smaller(size_t a, uint32_t b)
     return a < b ? (uint32_t)a : b;
 }
 
-typedef uint32_t simple_decoder(struct bits *stream, struct decoder *decoder, const struct row *row, uint32_t from, uint32_t end);
+typedef struct ahead simple_decoder(struct bits *stream, struct decoder *decoder, const struct row *row, uint32_t from,
+                                    uint32_t end);
 
 /* What a row is decoded with, the same code made for its kind. Always a constant. */
 struct parts {
@@ -136,20 +149,20 @@ struct parts {
     learner *learn;
 };
 
-/* Decode the simple pixels that follow. Return how many there were. */
-ALWAYS_INLINE uint32_t decode_ahead(struct bits *bits, struct decoder *decoder, const struct row *row, uint32_t i, uint32_t end,
-                                    struct parts parts)
+/* Decode the simple pixels that follow. */
+ALWAYS_INLINE struct ahead decode_ahead(struct bits *bits, struct decoder *decoder, const struct row *row, uint32_t i,
+                                        uint32_t end, struct parts parts)
 {
     uint32_t stop = i + smaller(bits->last - 1 - bits->at, end - i);
-    uint32_t decoded;
-    if (decoder->rough) {
-        decoded = parts.with_escapes(bits, decoder, row, i, i + smaller(stop - i, decoder->rough)) - i;
-        decoder->rough -= decoded;
+    struct ahead ahead;
+    if (LIKELY(!decoder->rough)) {
+        ahead = parts.simple(bits, decoder, row, i, stop);
     } else {
-        decoded = parts.simple(bits, decoder, row, i, stop) - i;
+        ahead = parts.with_escapes(bits, decoder, row, i, i + smaller(stop - i, decoder->rough));
+        decoder->rough -= ahead.i - i;
     }
     *bits = reload(*bits);
-    return decoded;
+    return ahead;
 }
 
 /* Decode one row of a group. */
@@ -164,15 +177,15 @@ ALWAYS_INLINE int decode_row(struct bits *bits, struct decoder *decoder, const s
                 uint32_t run = read_run(bits, group, end - i), pixel = row->pixels[i - 1];
                 if (run > end - i)
                     return QUIC_BAD_RUN;
-                for (uint32_t stop = i + run; i < stop; i++)
-                    row->pixels[i] = pixel;
+                fill(row->pixels + i, run, end - i, pixel);
+                i += run;
                 if (run)
                     continue; /* the test is made again after a run, but not after an empty one */
             }
             if (i > 2 && bits->at + 1 < bits->last) {
-                uint32_t decoded = decode_ahead(bits, decoder, row, i, end, parts);
-                i += decoded;
-                if (decoded)
+                struct ahead ahead = decode_ahead(bits, decoder, row, i, end, parts);
+                i = ahead.i;
+                if (!ahead.is_odd)
                     continue;
             }
             decode_pixel(bits, decoder, row, i++, kind, parts.learn);
@@ -189,8 +202,8 @@ struct row_decoders {
 };
 
 #define SIMPLE_DECODER(name, attributes, kind, with_escapes, learn)                                                        \
-    attributes __attribute__((noinline)) static uint32_t name(struct bits *bits, struct decoder *decoder,                  \
-                                                              const struct row *row, uint32_t from, uint32_t end)          \
+    attributes __attribute__((noinline)) static struct ahead name(struct bits *bits, struct decoder *decoder,              \
+                                                                  const struct row *row, uint32_t from, uint32_t end)      \
     {                                                                                                                      \
         return decode_simple(bits, decoder, row, from, end, kind, with_escapes, learn);                                    \
     }
@@ -262,18 +275,21 @@ static int decode_rows(struct bits bits, const struct quic_header *header, int e
     uint32_t *colours_of[2] = {scratch, scratch + width};
     uint32_t *alphas_of[2] = {scratch + 2 * (size_t)width, scratch + 3 * (size_t)width};
     uint32_t *colour_errors = scratch + 4 * (size_t)width, *alpha_errors = scratch + 5 * (size_t)width;
-    int in_place = header->type == QUIC_RGB24 || header->type == QUIC_RGB32;
-    decoder_init(&colours, depth, aligned(lookup));
-    decoder_init(&single, 8, aligned(lookup));
+    const int in_place = header->type == QUIC_RGB24 || header->type == QUIC_RGB32;
+    const int has_colours = header->type != QUIC_GRAY, has_single = header->type == QUIC_RGBA || header->type == QUIC_GRAY;
+    if (has_colours)
+        decoder_init(&colours, depth, aligned(lookup));
+    if (has_single)
+        decoder_init(&single, 8, aligned(lookup));
     for (uint32_t y = 0; y < header->height; y++, out += stride) {
         struct row colour = {colours_of[y & 1], colours_of[~y & 1], colour_errors};
         struct row alpha = {alphas_of[y & 1], alphas_of[~y & 1], alpha_errors};
         if (in_place)
             colour = (struct row){(uint32_t *)(void *)out, (uint32_t *)(void *)(y ? out - stride : out), colour_errors};
         int status = QUIC_OK;
-        if (header->type != QUIC_GRAY)
+        if (has_colours)
             status = decode_colours[y > 0](&bits, &colours, &colour, width);
-        if (status == QUIC_OK && (header->type == QUIC_RGBA || header->type == QUIC_GRAY))
+        if (status == QUIC_OK && has_single)
             status = decoders->single[y > 0](&bits, &single, &alpha, width);
         if (status != QUIC_OK)
             return status;
@@ -290,26 +306,25 @@ size_t quic_scratch_words(uint32_t width)
 
 size_t quic_lookup_size(void)
 {
-    return LOOKUP_ENTRIES * sizeof(uint32_t) / sizeof(uint16_t) + LOOKUP_ALIGNMENT / sizeof(uint16_t);
+    return LOOKUP_ENTRIES + LOOKUP_ALIGNMENT / sizeof(uint16_t);
 }
 
-static uint32_t make_entry(const struct quic_codes *codes, uint32_t depth, uint32_t k, uint32_t channel, uint32_t index)
+static uint16_t make_entry(const struct quic_codes *codes, uint32_t depth, uint32_t k, uint32_t index)
 {
     const uint64_t window = (uint64_t)index << (64 - QUIC_LOOKUP_BITS);
-    struct bits bits = {.window = window, .count = 64};
-    uint32_t difference = unfold(read_code(&bits, codes, depth, k)), used = 64 - (uint32_t)bits.count;
-    uint32_t flags = leading_zeros(window) < codes->prefix[k] ? 0 : ENTRY_ESCAPE;
-    return used > QUIC_LOOKUP_BITS ? ENTRY_LONG : difference << (24 - 8 * channel) | flags | used;
+    struct bits bits = {.window = window, .count = 63};
+    const uint32_t difference = unfold(read_code(&bits, codes, depth, k)), used = 63 - (uint32_t)bits.count;
+    const uint32_t flags = leading_zeros(window) < codes->prefix[k] ? 0 : ENTRY_ESCAPE;
+    return (uint16_t)(used > QUIC_LOOKUP_BITS ? ENTRY_LONG : difference << 8 | flags);
 }
 
 void quic_make_lookup(uint16_t *lookup)
 {
-    uint32_t *entry = (uint32_t *)(uintptr_t)aligned(lookup);
+    uint16_t *entry = (uint16_t *)(uintptr_t)aligned(lookup);
     for (uint32_t depth = 8; depth >= 5; depth -= 3)
         for (uint32_t k = 0; k < depth; k++)
-            for (uint32_t channel = 0; channel < 3; channel++)
-                for (uint32_t index = 0; index < 1u << QUIC_LOOKUP_BITS; index++)
-                    *entry++ = make_entry(depth == 5 ? &quic_codes5 : &quic_codes8, depth, k, channel, index);
+            for (uint32_t index = 0; index < 1u << QUIC_LOOKUP_BITS; index++)
+                *entry++ = make_entry(depth == 5 ? &quic_codes5 : &quic_codes8, depth, k, index);
 }
 
 int quic_read_header(const uint8_t *data, size_t size, struct quic_header *header)

@@ -15,6 +15,8 @@
 
 #include "quic.h"
 
+#include <string.h>
+
 #if defined(__x86_64__)
 #include <smmintrin.h>
 #endif
@@ -90,17 +92,10 @@ ALWAYS_INLINE void quic_advance(struct quic_group *group, uint32_t pixels)
     }
 }
 
-/* The contexts from `first` to before `end`, which share a code. */
-struct quic_bucket {
-    uint32_t index, first, end;
-};
-
-ALWAYS_INLINE struct quic_bucket quic_bucket(uint32_t depth, uint32_t context)
+/* The bucket of a context. Bucket b has 2^b of them, from 2^b - 1 on, and the last bucket one more. */
+ALWAYS_INLINE uint32_t quic_bucket(uint32_t depth, uint32_t context)
 {
-    uint32_t index = 31u - (uint32_t)__builtin_clz(context + 1);
-    if (index >= depth - 1)
-        return (struct quic_bucket){depth - 1, (1u << (depth - 1)) - 1, 1u << depth};
-    return (struct quic_bucket){index, (1u << index) - 1, (2u << index) - 1};
+    return 31u - (uint32_t)__builtin_clz(context + 1 - (context >> (depth - 1)));
 }
 
 /*
@@ -143,12 +138,11 @@ __attribute__((target("sse4.1"))) static inline uint32_t quic_count_at_once(uint
 ALWAYS_INLINE int quic_learn(struct quic_model *model, uint32_t depth, const struct quic_codes *codes, uint32_t context,
                               uint32_t n, uint32_t trigger, quic_counter *count)
 {
-    struct quic_bucket bucket = quic_bucket(depth, context);
-    uint32_t best = count(model->counts[bucket.index], codes->lengths[n], trigger);
+    const uint32_t bucket = quic_bucket(depth, context);
+    const uint32_t best = count(model->counts[bucket], codes->lengths[n], trigger);
     if (LIKELY(best == model->code_for[context]))
         return 0;
-    for (uint32_t c = bucket.first; c < bucket.end; c++)
-        model->code_for[c] = (uint8_t)best;
+    memset(model->code_for + (1u << bucket) - 1, (int)best, (1u << bucket) + (bucket == depth - 1 ? 1u : 0));
     return 1;
 }
 

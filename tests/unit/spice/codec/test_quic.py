@@ -66,6 +66,29 @@ def test_rare_escapes_and_long_codewords_among_grain(apart):
     np.testing.assert_array_equal(oracle.quic(stream), pixels)
 
 
+@pytest.mark.parametrize(("kind", "depth"), [(QuicType.RGB32, 8), (QuicType.RGB16, 5), (QuicType.GRAY, 8)])
+def test_the_codes_of_every_bucket_of_contexts_change(kind, depth):
+    # Rows of ever wider differences and back: each bucket is met with what its code does not suit.
+    random = np.random.default_rng(depth)
+    widths = np.array([*range(depth + 1), *range(depth, -1, -1)] * 4)
+    channels = random.integers(0, 1 << widths[:, None, None], (len(widths), 300, 3))
+    shifts = [0] if kind == QuicType.GRAY else [2 * depth, depth, 0]
+    picture = sum(channels[..., i] << shift for i, shift in enumerate(shifts)).astype(KINDS.get(kind, (np.uint32,))[0])
+    stream = encode_quic(picture, type=kind)
+    np.testing.assert_array_equal(decode(stream, expand=False), picture)
+    np.testing.assert_array_equal(oracle.quic(stream), picture)
+
+
+def test_short_runs_end_anywhere_and_nothing_is_written_after_a_row():
+    lengths = np.repeat(np.arange(1, 14), 2)[:, None]
+    for width in range(40, 56):
+        picture = (np.arange(width) // lengths).astype(np.uint32)
+        out, whole = strided(width, len(picture), np.uint32)
+        decode_quic(encode_quic(picture), width=width, height=len(picture), out=out)
+        np.testing.assert_array_equal(out, picture)
+        assert_only_inside(whole)
+
+
 @given(typed_pictures())
 def test_decoding_undoes_encoding(made):
     kind, picture = made
