@@ -24,7 +24,7 @@ _SENTENCES = {
     lib.QUIC_BAD_RUN: "a run passes the end of its segment",
     lib.QUIC_TRUNCATED: "it ends before the image does",
 }
-# The decoder's table of short codewords, 156 KiB.
+# The decoder's table of short codewords, 26 KiB.
 _LOOKUP = ffi.new("uint16_t[]", lib.quic_lookup_size())
 lib.quic_make_lookup(_LOOKUP)
 # A pixel takes at most three codewords of 26 bits, a fourth for alpha, and two run lengths of 16.
