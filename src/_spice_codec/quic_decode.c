@@ -79,6 +79,23 @@ ALWAYS_INLINE struct ahead leave(struct bits *stream, struct decoder *decoder, c
 }
 
 /*
+ * Skip the code of an empty run, if it is one of at most two bits, which with those of a pixel make at most a word. In photos
+ * most runs are such.
+ */
+ALWAYS_INLINE int skip_empty_run(struct quic_group *group, const uint8_t **at, uint64_t *window, uint32_t *count)
+{
+    const uint32_t state = group->run_state, used = quic_run_bits[state] + 1u;
+    if (used > 2 || *window >> (64 - used))
+        return 0;
+    const uint64_t filled = *window | swap_words(load_two_words(*at)) >> (*count & 63);
+    *window = filled << used;
+    *at += (~*count & 32) >> 3;
+    *count = (*count | 32) - used;
+    group->run_state = (uint8_t)(state - (state > 0));
+    return 1;
+}
+
+/*
  * Decode the pixels from `from`, where no run may begin, to before `end` as far as they are simple: no run, no long codeword
  * and, unless `with_escapes`, no escape. The stream has a word for each of them and two more, so that its end needs no test.
  *
@@ -118,7 +135,7 @@ ALWAYS_INLINE struct ahead decode_simple(struct bits *stream, struct decoder *de
         i = stop + (size_t)n;
         if (i > due)
             due = i + learn(decoder, row->errors[i - 2], row->errors[i - 1]);
-    } while (i < end && (kind.is_first || !is_run(row, i)));
+    } while (i < end && (kind.is_first || !is_run(row, i) || skip_empty_run(&decoder->group, &at, &window, &count)));
     return leave(stream, decoder, at, count, i, due, 0);
 }
 
