@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from atp_trio.errors import ConfigError, ConnectionLost, LocalProtocolError
+from atp_trio.spice.channels.announced import announced
 from atp_trio.spice.channels.base import Connect, SpiceChannel
 from atp_trio.spice.channels.following import Following
 from atp_trio.spice.channels.heavy import are_heavy, is_heavy, is_heavy_frame
@@ -27,7 +28,7 @@ from atp_trio.spice.channels.state import ChannelStatistics, Link
 from atp_trio.spice.channels.watching import WatchedChannel
 from atp_trio.spice.codec import lz4
 from atp_trio.spice.codec.following import ACK_BYTES, Followed
-from atp_trio.spice.codec.video import VideoCodec, available_codecs, is_imported
+from atp_trio.spice.codec.video import available_codecs, is_imported
 from atp_trio.spice.imaging.cache import ImagePending
 from atp_trio.spice.imaging.fast import Drawn
 from atp_trio.spice.imaging.screen import Damage
@@ -44,27 +45,6 @@ from atp_trio.spice.wire import Message
 
 # How many of the newest latencies are kept.
 LATENCIES: Final = 65536
-
-# What we can do, whatever is installed. MULTI_CODEC says that the codecs are the ones named, and no other.
-CAPS: Final = frozenset(
-    {
-        DisplayCap.SIZED_STREAM,
-        DisplayCap.MONITORS_CONFIG,
-        DisplayCap.COMPOSITE,
-        DisplayCap.A8_SURFACE,
-        DisplayCap.STREAM_REPORT,
-        DisplayCap.PREF_COMPRESSION,
-        DisplayCap.MULTI_CODEC,
-        DisplayCap.PREF_VIDEO_CODEC_TYPE,
-    }
-)
-CODEC_CAPS: Final = {
-    VideoCodec.MJPEG: DisplayCap.CODEC_MJPEG,
-    VideoCodec.VP8: DisplayCap.CODEC_VP8,
-    VideoCodec.H264: DisplayCap.CODEC_H264,
-    VideoCodec.VP9: DisplayCap.CODEC_VP9,
-    VideoCodec.H265: DisplayCap.CODEC_H265,
-}
 
 
 @attrs.frozen
@@ -117,11 +97,7 @@ class DisplayChannel(WatchedChannel):
     @property
     def caps(self) -> frozenset[int]:  # type: ignore[override] # for other channels it is a constant
         """What is announced when the channel is linked: no codec but those that are installed."""
-        return (
-            CAPS
-            | {CODEC_CAPS[codec] for codec in available_codecs()}
-            | ({DisplayCap.LZ4_COMPRESSION} if lz4.available() else set())
-        )
+        return announced()
 
     async def run(self, connect: Connect) -> None:
         """As for every channel; what can be decoded is found out first."""
@@ -343,7 +319,8 @@ class DisplayChannel(WatchedChannel):
         """Draw without holding up the other tasks, once whatever the message refers to is there."""
         give_up = False
         while True:
-            seen = self._serials_of_others()  # before we look, as what they bring meanwhile counts
+            # How far they are, before we look: what they bring meanwhile counts.
+            seen = {other: other.last_serial for other in self._other_displays()}
             async with self._drawing:
                 started = time.perf_counter()
                 try:
@@ -355,11 +332,6 @@ class DisplayChannel(WatchedChannel):
                     self._drawn(message, damage, started)
                     return
             give_up = not await self._wait_for_others(seen)
-
-    def _serials_of_others(self) -> dict[DisplayChannel, int]:
-        """How far the other display channels are."""
-        others = self.session.channels.values()
-        return {other: other.last_serial for other in others if isinstance(other, DisplayChannel) and other is not self}
 
     async def _wait_for_others(self, seen: Mapping[DisplayChannel, int]) -> bool:
         """Wait until another display channel is further than it was; False where there is none that could be."""
