@@ -134,3 +134,23 @@ def test_what_comes_in_bunches_has_the_rate_of_all():
     for number in range(1, 21):
         pace.look(number * GATHER, 16 * (number - 1), 1600 * (number - 1))  # what is new is not counted
     assert pace.low_water(None) == pytest.approx(1600, rel=0.01)
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(2000, 4000 * GATHER), (0.4 * FEWEST / GATHER, 0), (1.1 * FASTEST, 0)])
+def test_a_thread_that_follows_gathers_twice_as_much(rate, expected):
+    pace = Pace()
+    steady(pace, rate, 1000)
+    pace.quiet()  # nobody was held up
+    gathering = pace.gathering()
+    assert gathering.messages == pytest.approx(expected, rel=0.1)
+    assert gathering.size == pytest.approx(1000, rel=0.1) or not expected
+    assert gathering.patience > 2 * GATHER
+
+
+def test_what_came_to_a_thread_is_measured_too():
+    pace = Pace()
+    now, messages = steady(pace, 500, 1000)
+    pace.followed(now + 1, messages + 3000, (messages + 3000) * 1000)
+    assert pace.gathering().messages == pytest.approx(6000 * GATHER, rel=0.1)
+    pace.followed(now + 2, messages + 3000, (messages + 3000) * 1000)
+    assert pace.gathering().messages == 0
