@@ -136,7 +136,9 @@ def test_what_comes_in_bunches_has_the_rate_of_all():
     assert pace.low_water(None) == pytest.approx(1600, rel=0.01)
 
 
-@pytest.mark.parametrize(("rate", "expected"), [(2000, 4000 * GATHER), (0.4 * FEWEST / GATHER, 0), (1.1 * FASTEST, 0)])
+@pytest.mark.parametrize(
+    ("rate", "expected"), [(2000, 4000 * GATHER), (0.4 * FEWEST / GATHER, 0), (5 * FASTEST, 10 * FASTEST * GATHER)]
+)
 def test_a_thread_that_follows_gathers_twice_as_much(rate, expected):
     pace = Pace()
     steady(pace, rate, 1000)
