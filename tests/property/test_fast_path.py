@@ -154,7 +154,8 @@ class FollowedWorld(World):
         self.screen.fast.follower.begin()
         # What can be read already calls it back.
         files = Files(self.ours.fileno(), self.ours.fileno(), until=2**62)
-        status, followed, drawn = self.screen.fast.follow(files, received, Gathering(0, 0, 0))
+        status, followed = self.screen.fast.follow(files, received, Gathering(0, 0, 0))
+        drawn = self.screen.fast.take()
         assert status in (FollowStatus.ASKED, FollowStatus.OTHER)
         self.core.take_back(followed)
         self.screen.count_found(drawn)

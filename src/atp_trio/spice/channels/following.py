@@ -127,7 +127,7 @@ class Following:
         files = Files(socket, self._wake, time.monotonic_ns() + LONGEST_NS)
         _at_work.set(_at_work.get() + 1)
         try:
-            status, followed, drawn = await _in_thread(lambda: self._fast.follow(files, received, gathering), self.recall)
+            status, followed = await _in_thread(lambda: self._fast.follow(files, received, gathering), self.recall)
         finally:
             _at_work.set(_at_work.get() - 1)
             self._is_going = False
@@ -136,7 +136,7 @@ class Following:
         now = self._clock()
         pace.followed(now, core.traffic.messages_received, core.traffic.bytes_received)
         self.steadiness.followed(now, now - started, status, len(followed.batches))
-        return followed, drawn
+        return followed, self._fast.take()
 
     def _clear_wake(self) -> None:
         if self._wake < 0:

@@ -116,17 +116,20 @@ class FastPath:
             self._keep(self._drawer.take_kept())
         return row, status
 
-    def follow(self, files: Files, received: Received, gathering: Gathering) -> tuple[FollowStatus, Followed, Drawn]:
+    def follow(self, files: Files, received: Received, gathering: Gathering) -> tuple[FollowStatus, Followed]:
         """Receive and draw, in a thread: see `Follower.follow`. Nobody else may use the cache and the dictionary meanwhile.
 
         Returns:
-            Why it ended, what was done, and what was drawn.
+            Why it ended, and what was done; `take` gives what was drawn.
         """
         self._see_surfaces()
         with self._cache.lock:
             shared = Shared(self._window.images, self._cache.table, self._cache.room)
-            status, followed = self.follower.follow(files, received, gathering, shared, self._keep)
-        return status, followed, Drawn(self._drawer.take(), is_paused=False)
+            return self.follower.follow(files, received, gathering, shared, self._keep)
+
+    def take(self) -> Drawn:
+        """What was drawn by following since the last time."""
+        return Drawn(self._drawer.take(), is_paused=False)
 
     @property
     def ahead(self) -> Ahead:
