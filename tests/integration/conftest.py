@@ -276,6 +276,8 @@ def _note_images(display: DisplayChannel) -> list[Seen]:
         return drawn
 
     screen.apply, screen.apply_found = note_and_apply, note_and_apply_found
+    # A thread that follows draws without either, wherever nobody waits for a moment.
+    display._inbox._follow = lambda _: None
     return seen
 
 
