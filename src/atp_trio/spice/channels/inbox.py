@@ -3,7 +3,8 @@
 The reader receives into the core's buffer and hands every message to the channel before it receives again; there is no checkpoint
 between receiving and feeding. A message whose handling has to wait (for a thread that draws, for another channel) holds up those
 behind it, and nothing else. A caller that waits for an answer may look for it itself (`look`) while the reader sleeps: being
-woken by the kernel and by Trio's loop, one task after the other, takes longer than a server nearby does to answer.
+woken by the kernel and by Trio's loop, one task after the other, takes longer than a server nearby does to answer. And where
+nobody waits for anything, a thread may receive in the reader's place (`follow`).
 """
 
 from __future__ import annotations
