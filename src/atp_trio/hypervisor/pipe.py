@@ -148,8 +148,11 @@ class Pipe:
             self.inbox.end(ConnectionLost(f"{self.what} was lost: {error}"))
             with contextlib.suppress(self._error):
                 stream.eventUpdateCallback(0)
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - a bug, of which libvirt's thread is not to die, nor a reader to wait for ever
             _log.exception("%s could not be read", self.what)
+            self.inbox.end(ConnectionLost(f"{self.what} was lost: it could not be read: {error!r}"))
+            with contextlib.suppress(self._error):
+                stream.eventUpdateCallback(0)
 
     def _drain(self, stream: Any) -> bool:
         """Take what there is; whether more may come."""

@@ -46,6 +46,19 @@ async def test_a_lost_stream_is_told_after_what_came(pair, monkeypatch, wait_unt
             await call()
 
 
+async def test_a_bug_while_reading_leaves_nobody_waiting(pair, ports, caplog):
+    stream, guest = pair
+
+    def fail(size):
+        raise RuntimeError("a bug")
+
+    ports.streams[0].recv = fail
+    guest.sendall(b"x")
+    with trio.fail_after(10), pytest.raises(ConnectionLost, match=r"could not be read.*a bug"):
+        await stream.receive_some()
+    assert "could not be read" in caplog.text
+
+
 async def test_a_slow_reader_loses_the_stream(domain, ports, wait_until):
     with ports.add("port") as guest:
         async with await domain.open_channel("port", max_waiting=1000) as stream:
