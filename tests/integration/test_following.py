@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager
 
 import attrs
@@ -11,18 +12,19 @@ import trio
 
 from atp_trio.errors import ConnectionLost
 from atp_trio.spice.channels import following
-from atp_trio.spice.codec.following import is_available
 from atp_trio.spice.connection import SpiceVmConnection, open_spice
 from atp_trio.spice.messages import display
 from atp_trio.spice.messages.geometry import Rect
 from atp_trio.spice.messages.image import ImageCompression
 from atp_trio.spice.messages.link import ChannelType
+from atp_trio.spice.streams.tls import SpiceTlsConfig
+from atp_trio.testing.certificate import make_tls_dir
 from atp_trio.testing.server import SpiceServer, open_spice_server
 
 WITHIN = 20
 RATE = 2000
 
-pytestmark = pytest.mark.skipif(not is_available(), reason="channels are followed on Linux only")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="channels are followed on Linux only")
 
 
 async def until(holds):
@@ -30,6 +32,11 @@ async def until(holds):
     with trio.fail_after(WITHIN):
         while not holds():  # noqa: ASYNC110 - see above
             await trio.sleep(0.005)
+
+
+async def still(pair):
+    """Wait until all that the server has drawn is there."""
+    await until(lambda: pair.vm.display.display_statistics().updates >= pair.server.machine.canvases[0].operations)
 
 
 async def followed(channel):
@@ -46,9 +53,9 @@ class Pair:
 
 
 @asynccontextmanager
-async def moving(**options):
+async def moving(*, client=None, **options):
     defaults = {"scene": "rectangles", "rate": RATE, "ack_window": 20, "size": (64, 48), "network_test": False}
-    async with open_spice_server(**defaults | options) as server, open_spice(server.uri) as vm:
+    async with open_spice_server(**defaults | options) as server, open_spice(server.uri, **client or {}) as vm:
         yield Pair(server, vm)
 
 
@@ -59,7 +66,7 @@ async def test_what_is_followed_is_the_servers(scene, codec):
         await channel.wait_ready()
         await until(lambda: channel.display_statistics().ahead > 500)
         pair.server.pause_scene()
-        await until(lambda: channel.display_statistics().updates >= canvas.operations)
+        await still(pair)
         assert np.array_equal((await channel.screenshot()).pixels, pair.server.surface())
         counted, traffic = channel.display_statistics(), channel.statistics()
         assert not counted.failed
@@ -72,10 +79,23 @@ async def test_what_is_followed_is_the_servers(scene, codec):
 
 async def test_a_unix_socket_is_followed_too(tmp_path):
     async with moving(port=None, unix_path=tmp_path / "spice") as pair:
-        channel, canvas = pair.vm.display, pair.server.machine.canvases[0]
+        channel = pair.vm.display
         await until(lambda: channel.display_statistics().ahead > 500)
         pair.server.pause_scene()
-        await until(lambda: channel.display_statistics().updates >= canvas.operations)
+        await still(pair)
+        assert np.array_equal((await channel.screenshot()).pixels, pair.server.surface())
+
+
+async def test_what_is_encrypted_is_not_followed(tmp_path):
+    files = make_tls_dir(tmp_path / "made", hosts=["localhost"])
+    cert, key = files.directory / "server-cert.pem", files.directory / "server-key.pem"
+    tls = {"port": None, "tls_port": 0, "cert_file": cert, "key_file": key}
+    async with moving(client={"tls": SpiceTlsConfig.insecure()}, **tls) as pair:
+        channel = pair.vm.display
+        await until(lambda: channel.display_statistics().updates > 600)
+        pair.server.pause_scene()
+        await still(pair)
+        assert channel.display_statistics().ahead == 0
         assert np.array_equal((await channel.screenshot()).pixels, pair.server.surface())
 
 
@@ -114,7 +134,29 @@ async def test_who_waits_calls_it_back():
             with trio.fail_after(WITHIN):
                 await followed(channel)
                 await channel.wait_damage()
-                await channel.wait_until(lambda screen, number=number: screen.pixels[9, 9] >= number % 256)
+
+
+async def test_damage_is_told_from_the_moment_on_in_which_it_is_asked_for():
+    async with moving(rate=400) as pair:
+        channel, missing, changes = pair.vm.display, 0, 0
+        await channel.wait_ready()
+        for _ in range(10):
+            pair.server.resume_scene()
+            await followed(channel)
+            async with channel.damage() as rects:
+                before = channel.screen.copy()  # of what the thread may still draw on
+                drawn = channel.display_statistics().updates
+                await until(lambda drawn=drawn: channel.display_statistics().updates > drawn + 3)
+                pair.server.pause_scene()
+                await still(pair)
+                told = np.zeros(before.shape, bool)
+                for rect in await rects.receive_all():
+                    told[rect.top : rect.bottom, rect.left : rect.right] = True
+                changed = (await channel.screenshot()).pixels != before
+                changes += int(changed.sum())
+                missing += int((changed & ~told).sum())
+        assert changes > 0
+        assert missing == 0
 
 
 async def test_a_look_sees_what_had_come():

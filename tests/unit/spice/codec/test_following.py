@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 
@@ -18,10 +19,10 @@ from atp_trio.spice.codec.pixel_table import PixelTable
 from atp_trio.spice.messages import base, display
 from atp_trio.spice.messages.display import Brush
 from atp_trio.spice.messages.geometry import DisplayBase, Rect
-from atp_trio.spice.messages.image import BinaryData, Image, ImageFlag, ImageType
+from atp_trio.spice.messages.image import BinaryData, Bitmap, BitmapFlag, BitmapFormat, Image, ImageFlag, ImageType
 from atp_trio.spice.wire import Role
 
-pytestmark = pytest.mark.skipif(not is_available(), reason="channels are followed on Linux only")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="channels are followed on Linux only")
 
 WIDTH, HEIGHT = 64, 48
 ACK = pack_mini_header(base.Ack.number(Role.CLIENT), 0)
@@ -47,6 +48,14 @@ def picture(number, *, width=8, height=8, flags=ImageFlag.CACHE_ME):
     return display.DrawCopy(
         base=DisplayBase(0, Rect.at(0, 0, width, height)), src_image=image, src_area=Rect.at(0, 0, width, height)
     )
+
+
+def raw(width, height):
+    data = np.full((height, width), 7, np.uint32).tobytes()
+    payload = Bitmap(BitmapFormat.FMT_32BIT, BitmapFlag.TOP_DOWN, width, height, 4 * width, data=data)
+    place = Rect.at(0, 0, width, height)
+    image = Image(1, ImageType.BITMAP, 0, width, height, payload)
+    return display.DrawCopy(base=DisplayBase(0, place), src_image=image, src_area=place)
 
 
 class Place:
@@ -246,43 +255,58 @@ def test_images_that_take_long_are_drawn_too():
         place.close()
 
 
-def test_a_connection_that_breaks_is_told():
-    listener = socket.create_server(("127.0.0.1", 0))
-    ours = socket.create_connection(listener.getsockname())
-    theirs, _ = listener.accept()
-    listener.close()
-    place = Place(ours=(ours, theirs))
-    try:
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        theirs.close()
-        status, followed = place.follow()
-        assert status is FollowStatus.FAILED
-        assert isinstance(followed.error, ConnectionResetError)
-    finally:
-        place.close()
+def test_it_is_there_on_linux():
+    assert is_available()
 
 
-def test_small_messages_are_gathered_and_a_large_one_is_waited_for():
-    listener = socket.create_server(("127.0.0.1", 0))
-    ours = socket.create_connection(listener.getsockname())
-    theirs, _ = listener.accept()
+@pytest.fixture
+def over_tcp():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
     theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.close()
-    place = Place(ours=(ours, theirs))
-    one = packed(fill(1))
-    try:
-        thread = threading.Thread(target=lambda: [theirs.sendall(one) for _ in range(20)] and None)
-        gathering = Gathering(20, len(one), patience=10)
-        timer = threading.Timer(0.5, place.recall)
-        timer.start()
-        thread.start()
-        status, followed = place.follow(gathering=gathering)
-        timer.cancel()
-        thread.join()
-        assert followed.messages == 20
-        # All at once, and then none.
-        assert [count for count, _ in followed.batches if count] == [20]
-        assert status is FollowStatus.ASKED
-        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
-    finally:
-        place.close()
+    place = Place(ours=(ours, theirs), size=2**19)
+    yield place
+    place.close()
+
+
+def test_a_connection_that_breaks_is_told(over_tcp):
+    over_tcp.theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    over_tcp.theirs.close()
+    status, followed = over_tcp.follow()
+    assert status is FollowStatus.FAILED
+    assert isinstance(followed.error, ConnectionResetError)
+
+
+def trickle(place, pieces):
+    """Send these one by one, and call back when none has come for a while; gives the batches that were received."""
+
+    def send():
+        for piece in pieces:
+            place.theirs.sendall(piece)
+            time.sleep(1e-3)
+        time.sleep(0.1)
+        place.recall()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    status, followed = place.follow(gathering=Gathering(20, len(packed(fill(1))), patience=10))
+    thread.join()
+    assert status is FollowStatus.ASKED
+    assert place.ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
+    return [count for count, _ in followed.batches]
+
+
+def test_small_messages_are_gathered(over_tcp):
+    # All at once; what the call back finds is none.
+    assert trickle(over_tcp, [packed(fill(1))] * 20) == [20, 0]
+
+
+def test_a_large_message_is_waited_for(over_tcp):
+    data = packed(raw(64, 48))
+    pieces = [data[start : start + 500] for start in range(0, len(data), 500)]
+    batches = trickle(over_tcp, pieces)
+    assert sum(batches) == 1
+    # The beginning, whose header tells the size; all the rest; and what the call back finds.
+    assert len(batches) <= 3
+    assert (over_tcp.pixels == 7).all()
